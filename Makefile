@@ -1,0 +1,42 @@
+# Two commands for everybody: `make demo` and `make test`. Both set up .venv first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-slow lint types lock clean
+
+demo: $(READY)
+	$(BIN)/pixelmill demo --output demo_out
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# What takes long: many kills, many processes, memory. CI runs it too.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+$(READY): requirements.lock setup.py
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] <= (3, 13) else f"pixelmill needs Python 3.11 to 3.13, this is {v[0]}.{v[1]}; give another by make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+# Renews the exact versions: the newest that resolve together.
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check setuptools
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	.venv-lock/bin/python -m pip freeze --all --exclude pip --exclude pixelmill > requirements.lock
+	rm -rf .venv-lock build pixelmill.egg-info
+
+clean:
+	rm -rf .venv .venv-lock build dist demo_out pixelmill.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""What turns pixels into masks: reading a SavedModel, its card, and binding both. Knows no Beam."""

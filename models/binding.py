@@ -1,0 +1,241 @@
+"""From signature and card to a binding: every question about a model answered, or an error.
+
+Pure rules on names, dtypes and shapes first (`bind`); what only running can tell is found by one
+picture (`models/probe.py`). Never "the first" of anything: TensorFlow orders signatures, inputs
+and outputs differently in every process.
+"""
+
+import dataclasses
+
+from models.card import Channels, Kind, Layout, ModelCard, parse_range
+from models.errors import ModelError
+from models.signatures import ModelInfo, SignatureInfo, TensorInfo
+
+_IMAGE_DTYPES = ("uint8", "float32", "float16", "bfloat16", "float64", "int32")
+_FLOATS = ("float32", "float16", "bfloat16", "float64")
+_INTEGERS = ("uint8", "int32", "int64", "uint16", "int16")
+UNNAMED_CLASSES = 256  # ids that a class_ids model may answer when nobody says how many there are
+
+
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """How to call a segmenter. Plain data: it is pickled to workers and stored in run.json.
+
+    Attributes:
+        signature, input_name, output_name: names in the SavedModel.
+        tags: of the graph to load; None for the loader's own choice.
+        input_dtype: dtype that the signature takes.
+        input_layout: NHWC or NCHW.
+        channels: RGB, BGR or L.
+        value_range: (low, high) that 0 and 255 become.
+        mean, std: by channel, after that; None for none.
+        size_hw: fixed (height, width) of the input, or None when any size goes.
+        max_side_px: longest side for a free size; None for no limit.
+        fixed_batch: the only batch size that the signature takes; None for any.
+        kind: logits, softmax, sigmoid or class_ids; None until probed.
+        output_layout: None until probed.
+        threshold: for one probability or logit a pixel.
+        classes: names by id; () until probed when the card names none.
+        colors: "#rrggbb" by id; () for the built-in palette.
+    """
+
+    signature: str
+    tags: tuple[str, ...] | None
+    input_name: str
+    input_dtype: str
+    input_layout: Layout
+    channels: Channels
+    value_range: tuple[float, float]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    size_hw: tuple[int, int] | None
+    max_side_px: int | None
+    fixed_batch: int | None
+    output_name: str
+    kind: Kind | None
+    output_layout: Layout | None
+    threshold: float
+    classes: tuple[str, ...]
+    colors: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def model_size_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) at which the model sees a picture of `size_hw`."""
+        if self.size_hw is not None:
+            return self.size_hw
+        if self.max_side_px is not None and max(size_hw) > self.max_side_px:
+            height, width = size_hw
+            scale = self.max_side_px / max(size_hw)
+            return max(1, round(height * scale)), max(1, round(width * scale))
+        return size_hw
+
+
+def bind(info: ModelInfo, card: ModelCard) -> Binding:
+    """Answers from signature and card what they can answer.
+
+    Raises:
+        ModelError: nothing fits, several do, or the card contradicts the signature. The message
+            lists what the model offers and names the flag that decides.
+    """
+    signature = _pick_signature(info, card)
+    image = _pick_input(info, signature, card)
+    output = _pick_output(info, signature, card)
+    layout, size_hw = _input_geometry(image, card)
+    channels = _channels(image, layout, card)
+    if card.output.kind is None and output.dtype in _INTEGERS:
+        card = card.model_copy(
+            update={"output": card.output.model_copy(update={"kind": "class_ids"})}
+        )
+    return Binding(
+        signature=signature.name,
+        tags=tuple(card.tags) if card.tags else None,
+        input_name=image.name,
+        input_dtype=image.dtype,
+        input_layout=layout,
+        channels=channels,
+        value_range=_value_range(image, card),
+        mean=tuple(card.input.mean) if card.input.mean else None,
+        std=tuple(card.input.std) if card.input.std else None,
+        size_hw=size_hw,
+        max_side_px=card.input.max_side,
+        fixed_batch=image.shape[0] if image.shape else None,
+        output_name=output.name,
+        kind=card.output.kind,
+        output_layout=card.output.layout,
+        threshold=card.output.threshold,
+        classes=tuple(card.classes or ()),
+        colors=tuple(card.colors or ()),
+    )
+
+
+def _pick_signature(info: ModelInfo, card: ModelCard) -> SignatureInfo:
+    by_name = {signature.name: signature for signature in info.signatures}
+    if not by_name:
+        raise ModelError(
+            f"{info.path} has no signature: it was saved without any. Export it again with one, "
+            "for example tf.saved_model.save(module, path, signatures=function)"
+        )
+    wanted = card.signature or (next(iter(by_name)) if len(by_name) == 1 else "serving_default")
+    if wanted not in by_name:
+        problem = f"no signature {wanted!r}" if card.signature else "several signatures"
+        raise ModelError(
+            f"{info.path} has {problem}; choose one by --signature. It offers\n{info.offers()}"
+        )
+    return by_name[wanted]
+
+
+def _pick_input(info: ModelInfo, signature: SignatureInfo, card: ModelCard) -> TensorInfo:
+    if card.input.name is not None:
+        image = _named(info, signature.inputs, card.input.name, "input", signature)
+    else:
+        images = [t for t in signature.inputs if _may_be_image(t)]
+        if len(images) != 1:
+            raise ModelError(
+                f"{info.path}: {len(images)} inputs of signature {signature.name!r} could take an "
+                f"image, expected one; choose it by --input_name. It offers\n  {signature}"
+            )
+        image = images[0]
+    if len(signature.inputs) > 1:
+        others = [t.name for t in signature.inputs if t.name != image.name]
+        raise ModelError(
+            f"{info.path}: signature {signature.name!r} also wants {', '.join(others)}; "
+            "only models with one input can be run. Export a signature that fixes the others"
+        )
+    if not _may_be_image(image):
+        raise ModelError(
+            f"{info.path}: input {image} cannot take pixels: expected uint8 or float of rank 4, "
+            "[batch, height, width, channels]. Models of encoded bytes are not supported yet"
+        )
+    return image
+
+
+def _pick_output(info: ModelInfo, signature: SignatureInfo, card: ModelCard) -> TensorInfo:
+    if card.output.name is not None:
+        return _named(info, signature.outputs, card.output.name, "output", signature)
+    # Scores carry the confidence, so they are preferred to class ids made from them.
+    scores = [t for t in signature.outputs if t.dtype in _FLOATS and _rank(t) in (None, 4, 3)]
+    ids = [t for t in signature.outputs if t.dtype in _INTEGERS and _rank(t) in (None, 3, 4)]
+    candidates = scores or ids
+    if len(candidates) != 1:
+        raise ModelError(
+            f"{info.path}: {len(candidates)} outputs of signature {signature.name!r} could be "
+            f"masks, expected one; choose it by --output_name. It offers\n  {signature}"
+        )
+    return candidates[0]
+
+
+def _named(
+    info: ModelInfo,
+    tensors: tuple[TensorInfo, ...],
+    name: str,
+    side: str,
+    signature: SignatureInfo,
+) -> TensorInfo:
+    for tensor in tensors:
+        if tensor.name == name:
+            return tensor
+    raise ModelError(
+        f"{info.path}: signature {signature.name!r} has no {side} {name!r}. "
+        f"It offers\n  {signature}"
+    )
+
+
+def _may_be_image(tensor: TensorInfo) -> bool:
+    return tensor.dtype in _IMAGE_DTYPES and _rank(tensor) in (None, 4)
+
+
+def _rank(tensor: TensorInfo) -> int | None:
+    return None if tensor.shape is None else len(tensor.shape)
+
+
+def _input_geometry(image: TensorInfo, card: ModelCard) -> tuple[Layout, tuple[int, int] | None]:
+    """Layout and fixed size of the input, checked against the card."""
+    layout = card.input.layout
+    shape = image.shape or (None, None, None, None)
+    if layout is None:
+        layout = "NCHW" if shape[1] in (1, 3) and shape[3] not in (1, 3) else "NHWC"
+    height, width = shape[1:3] if layout == "NHWC" else shape[2:4]
+    size = card.input.size
+    for name, fixed, asked in (
+        ("height", height, size and size[0]),
+        ("width", width, size and size[1]),
+    ):
+        if fixed is not None and asked is not None and fixed != asked:
+            raise ModelError(
+                f"input {image} has {name} {fixed}, --image_size asks for {asked}; "
+                "the model takes no other size, leave the flag out"
+            )
+    if height is not None and width is not None:
+        return layout, (height, width)
+    if size is None and (height is not None or width is not None):
+        raise ModelError(f"input {image} fixes one side only; give --image_size HEIGHTxWIDTH")
+    return layout, size
+
+
+def _channels(image: TensorInfo, layout: Layout, card: ModelCard) -> Channels:
+    axis = 3 if layout == "NHWC" else 1
+    found = image.shape[axis] if image.shape else None
+    wanted = 1 if card.input.channels == "L" else 3
+    if found is None or found == wanted:
+        return card.input.channels
+    if found == 1:
+        return "L"
+    raise ModelError(
+        f"input {image} has {found} channels in layout {layout}, expected {wanted} for "
+        f"{card.input.channels}; give --input_layout or --channels"
+    )
+
+
+def _value_range(image: TensorInfo, card: ModelCard) -> tuple[float, float]:
+    if card.input.range is not None:
+        return parse_range(card.input.range)
+    if image.dtype not in _FLOATS:
+        return 0.0, 255.0
+    raise ModelError(
+        f"input {image} takes floats, and a signature does not say of which range. A wrong one "
+        "gives wrong masks without an error. Give --value_range=0,1 or --value_range=-1,1 or "
+        "--value_range=0,255 (the last when the model scales by itself)"
+    )

@@ -1,0 +1,109 @@
+"""What only running can tell: one test picture settles layout, kind and classes."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.binding import UNNAMED_CLASSES, Binding
+from models.card import MAX_CLASSES, Kind, Layout
+from models.errors import ModelError
+from models.loading import first_line
+from models.segmenter import Segmenter
+
+# For models of free size. Unequal sides tell the layout; both are multiples of 64.
+_PROBE_HW = (128, 192)
+_SUM_TOLERANCE = 1e-2
+
+
+def probe(path: str, binding: Binding) -> Binding:
+    """Runs the model on one picture and fills in what the card left open.
+
+    Raises:
+        ModelError: the model cannot be loaded or run, or its answer is not a map of classes.
+    """
+    segmenter = Segmenter(path, binding)
+    size_hw = binding.model_size_hw(binding.size_hw or _PROBE_HW)
+    image = _test_picture(size_hw)
+    try:
+        output = segmenter.scores(segmenter.prepare(image[np.newaxis])).numpy()
+    except Exception as error:  # whatever a stranger's graph raises
+        raise ModelError(
+            f"{path} fails on a picture of {size_hw[0]}x{size_hw[1]}: {first_line(error)}. "
+            "Check --value_range, --input_layout and --image_size"
+        ) from error
+    output = output[0]
+    if output.ndim == 2:
+        output = output[:, :, np.newaxis]
+    if output.ndim != 3:
+        raise ModelError(
+            f"{path}: output {binding.output_name!r} has shape {output.shape} for one picture, "
+            "expected [height, width, classes]; choose another by --output_name"
+        )
+    layout = binding.output_layout or _find_layout(output, size_hw, path)
+    scores = np.moveaxis(output, 0, -1) if layout == "NCHW" else output
+    kind = binding.kind or _find_kind(scores, path)
+    return dataclasses.replace(
+        binding, output_layout=layout, kind=kind, classes=_classes(binding, kind, scores, path)
+    )
+
+
+def _test_picture(size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A ramp with noise: no value is missing, nothing is flat."""
+    height, width = size_hw
+    ramp = np.linspace(0, 255, height * width * 3).reshape(height, width, 3)
+    noise = np.random.default_rng(0).normal(0, 40, ramp.shape)
+    return np.clip(ramp + noise, 0, 255).astype(np.uint8)
+
+
+def _find_layout(output: npt.NDArray[Any], size_hw: tuple[int, int], path: str) -> Layout:
+    """Which two axes are a picture: their ratio is the input's (rounded up at a stride)."""
+    as_nhwc = _looks_scaled(output.shape[:2], size_hw)
+    as_nchw = _looks_scaled(output.shape[1:], size_hw)
+    if as_nhwc != as_nchw:
+        return "NHWC" if as_nhwc else "NCHW"
+    if as_nhwc and output.shape[0] != output.shape[2]:  # e.g. [4, 4, 2] of a square picture
+        return "NHWC" if output.shape[0] > output.shape[2] else "NCHW"
+    raise ModelError(
+        f"{path}: the model answers {list(output.shape)} for a picture of "
+        f"{size_hw[0]}x{size_hw[1]}; which axis holds the classes is unclear. "
+        "Give --output_layout=NHWC or NCHW"
+    )
+
+
+def _looks_scaled(found: tuple[int, ...], size_hw: tuple[int, int]) -> bool:
+    scales = [found[axis] / size_hw[axis] for axis in (0, 1)]
+    slack = [1.5 / size_hw[axis] + 0.02 * scales[axis] for axis in (0, 1)]
+    return abs(scales[0] - scales[1]) <= sum(slack) and min(found) > 1
+
+
+def _find_kind(scores: npt.NDArray[Any], path: str) -> Kind:
+    if not np.isfinite(scores).all():
+        raise ModelError(f"{path} answers NaN or infinity for a test picture; check --value_range")
+    in_unit = scores.min() >= 0 and scores.max() <= 1
+    if scores.shape[-1] == 1:
+        return "sigmoid" if in_unit else "logits"
+    if in_unit and np.abs(scores.sum(axis=-1) - 1).max() < _SUM_TOLERANCE:
+        return "softmax"
+    if in_unit:
+        raise ModelError(
+            f"{path} answers {scores.shape[-1]} values in [0, 1] a pixel that do not sum to 1: "
+            "independent labels are not supported. If they are scores of one choice, give "
+            "--output_kind=logits or --output_kind=softmax"
+        )
+    return "logits"
+
+
+def _classes(binding: Binding, kind: Kind, scores: npt.NDArray[Any], path: str) -> tuple[str, ...]:
+    if kind == "class_ids":
+        return binding.classes or tuple(f"class {i}" for i in range(UNNAMED_CLASSES))
+    count = max(2, scores.shape[-1])
+    if count > MAX_CLASSES:
+        raise ModelError(f"{path} answers {count} classes, more than {MAX_CLASSES} fit a mask")
+    if binding.classes and len(binding.classes) != count:
+        raise ModelError(
+            f"{path} answers {count} classes, but {len(binding.classes)} names were given: "
+            f"{', '.join(binding.classes[:5])}...; correct --classes or the card"
+        )
+    return binding.classes or tuple(f"class {i}" for i in range(count))

@@ -1,0 +1,67 @@
+"""The command `pixelmill`. Imports what a command needs only when it is given."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from models.loading import import_tensorflow
+from pipeline import flags
+
+DONE, NOT_GOOD, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code (see flags.DESCRIPTION)."""
+    given = flags.join_negative_values(list(sys.argv[1:] if arguments is None else arguments))
+    parsed, rest = flags.parser().parse_known_args(given)
+    try:
+        return _run(parsed, rest)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except ValueError as error:  # what a person can mend: InputError, ModelError, RunError ...
+        if getattr(parsed, "verbose", False):
+            traceback.print_exc()
+        return _say(str(error), CANNOT_START)
+
+
+def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
+    if parsed.command in ("segment", "pack"):
+        import_tensorflow()
+        from pipeline import jobs
+        from pipeline.engine import InterruptedRun
+
+        job = jobs.run_segment if parsed.command == "segment" else jobs.run_pack
+        try:
+            return job(parsed, rest)
+        except InterruptedRun:
+            return _say("interrupted; give the same command again to go on", INTERRUPTED)
+    if rest:
+        return _say(f"unknown: {' '.join(rest)}; `pixelmill {parsed.command} --help`", CANNOT_START)
+    if parsed.command == "inspect":
+        from pipeline.inspect_model import inspect
+
+        print(inspect(parsed.model))
+        return DONE
+    if parsed.command == "demo":
+        import_tensorflow()
+        from pipeline.demo import demo
+
+        return demo(parsed.output, parsed.scenes, parsed.verbose)
+    from pipeline import checks
+
+    if parsed.command == "status":
+        print(checks.status(parsed.output))
+        return DONE
+    problems = checks.verify(parsed.output)
+    print(checks.verdict(parsed.output, problems))
+    return NOT_GOOD if problems else DONE
+
+
+def _say(message: str, code: int) -> int:
+    print(f"pixelmill: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

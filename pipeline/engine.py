@@ -1,0 +1,140 @@
+"""Running a Beam pipeline for a person: which runner, which flags, progress, and Ctrl-C."""
+
+import argparse
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from transforms.live import LIVE
+
+_LOCAL = {None, "direct", "local", "directrunner", "fnapirunner"}
+_GRACE_S = 10.0
+
+
+class FlagError(ValueError):
+    """A flag is unknown, contradicts another, or asks for what cannot be done."""
+
+
+class InterruptedRun(Exception):
+    """A person stopped the run; what is committed stays."""
+
+
+def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options from the flags that pixelmill does not know.
+
+    Locally the runner is FnApiRunner, also when DirectRunner is asked for: Beam's DirectRunner
+    first downloads another runner, without a timeout.
+
+    Raises:
+        FlagError: Beam does not know a flag either, a value is wrong, or the runner loses data.
+    """
+    _check_known(flags)
+    options = PipelineOptions(list(flags))
+    standard = options.view_as(StandardOptions)
+    name = (standard.runner or "direct").rpartition(".")[2].lower()
+    if name == "daskrunner":
+        raise FlagError(
+            "--runner=DaskRunner: Beam's DaskRunner loses data without an error (what finish_bundle"
+            " gives, and all branches of a pipeline but the last); use --runner=DirectRunner"
+        )
+    if name in _LOCAL:
+        standard.runner = "FnApiRunner"
+    return options
+
+
+def _check_known(flags: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    # Beam's own way to know all its flags, PipelineOptions.get_all_options, drops unknown ones
+    # with a warning that nobody sees.
+    beam_parser = _beam_parser()
+    parser.error = beam_parser.error = _raise_flag_error  # type: ignore[method-assign]
+    _, unknown = beam_parser.parse_known_args(list(flags))
+    if unknown:
+        raise FlagError(
+            f"unknown: {' '.join(unknown)}; neither pixelmill nor Beam knows it. "
+            "`--help` lists pixelmill's flags"
+        )
+
+
+def _beam_parser() -> argparse.ArgumentParser:
+    from apache_beam.options.pipeline_options import _BeamArgumentParser
+
+    parser: argparse.ArgumentParser = _BeamArgumentParser(allow_abbrev=False, add_help=False)
+    for group in PipelineOptions.__subclasses__():
+        group._add_argparse_args(parser)
+    return parser
+
+
+def _raise_flag_error(message: str) -> Any:
+    raise FlagError(message)
+
+
+def run_pipeline(build: Callable[[beam.Pipeline], None], options: PipelineOptions) -> None:
+    """Builds and runs a pipeline and waits for it.
+
+    Raises:
+        InterruptedRun: Ctrl-C or SIGTERM; workers were asked to stop at their next record.
+        RuntimeError: the pipeline failed.
+    """
+    with _stop_on_signal() as stopped:
+        try:
+            pipeline = beam.Pipeline(options=options)
+            build(pipeline)
+            result = pipeline.run()
+            result.wait_until_finish()
+        except BaseException as error:
+            if stopped.is_set():
+                raise InterruptedRun from error
+            raise
+        if stopped.is_set():
+            raise InterruptedRun
+        if str(result.state) not in ("DONE", "UPDATED"):
+            raise RuntimeError(f"the pipeline ended in state {result.state}")
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C into a request to stop; a second one, or ten seconds, end at once."""
+    LIVE.stop.clear()
+
+    def give_up() -> None:
+        os._exit(130)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if LIVE.stop.is_set():
+            give_up()
+        LIVE.stop.set()
+        timer = threading.Timer(_GRACE_S, give_up)
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    timers: list[threading.Timer] = []
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield LIVE.stop
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        LIVE.stop.clear()
+
+
+def set_logging(verbose: bool) -> None:
+    """Warnings only, and none of the libraries' chatter; everything with --verbose."""
+    if verbose:
+        os.environ["PIXELMILL_VERBOSE"] = "1"
+        logging.basicConfig(level=logging.INFO)
+        return
+    logging.basicConfig(level=logging.ERROR)
+    for name in ("apache_beam", "tensorflow", "absl", "urllib3", "google"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,268 @@
+"""All flags of all commands, each defined once."""
+
+import argparse
+import re
+from typing import Any
+
+from pipeline import __version__
+
+DESCRIPTION = """\
+pixelmill runs TensorFlow SavedModels over shards of images.
+
+  pixelmill segment   masks of images, by a SavedModel
+  pixelmill pack      image files (and masks) into TFRecord shards
+  pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
+  pixelmill status    how far a run is
+  pixelmill verify    whether a run is whole: every shard, size and checksum
+  pixelmill demo      scenes with exact masks, packed, segmented, compared
+
+`pixelmill COMMAND --help` explains a command. A run that was stopped goes on when the same
+command is given again. Exit codes: 0 done; 1 done, but over the budget of failures or not
+verified; 2 cannot start; 130 interrupted."""
+
+_SEGMENT = """\
+Masks of images, by a SavedModel.
+
+  pixelmill segment --input photos/ --model deeplab/ --value_range=-1,1 --output out/
+
+The input is a folder, a glob ('train-*.tfrecord'), name.tfrecord@10, or several joined by
+commas. Images of a folder give a tree of mask files, TFRecord shards give TFRecord shards.
+OUT holds masks/, records/ (a Parquet row for every image), metrics/ (a file for every shard,
+written last: the shard is done), legend.json, metrics.json, report.html and _SUCCESS.
+What pixelmill does not know goes to Beam: --runner, --direct_num_workers ..."""
+
+_PACK = """\
+Image files, with masks beside them if there are any, into TFRecord shards of equal size.
+
+  pixelmill pack --input dataset/ --output shards/
+
+A file is the mask of an image when it has its name with _mask before the extension
+(a.jpg, a_mask.png), or its path with the folder images replaced by masks
+(images/a.jpg, masks/a.png). Every image is decoded once; broken ones are listed, not packed."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Help that keeps its line breaks; errors without the wall of usage."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> Any:
+        self.exit(2, f"{self.prog}: {message}\n`{self.prog} --help` explains the flags\n")
+
+
+def parser() -> Parser:
+    """The parser of the whole command line."""
+    top = Parser(prog="pixelmill", description=DESCRIPTION, usage="pixelmill COMMAND [flags]")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands._choices_actions.clear()  # the description lists them
+
+    segment = commands.add_parser("segment", description=_SEGMENT)
+    _add_run_flags(segment)
+    _add_model_flags(segment)
+    _add_segment_flags(segment)
+
+    pack = commands.add_parser("pack", description=_PACK)
+    _add_run_flags(pack)
+    pack.add_argument(
+        "--images_per_shard", type=positive, default=1024, help="at most, default 1024"
+    )
+
+    inspect = commands.add_parser("inspect", description="What a SavedModel takes and gives.")
+    inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel")
+    _add_verbose(inspect)
+
+    for name, text in (
+        ("status", "How far a run is, by its commit records."),
+        ("verify", "Whether a run is whole. Exit code 1 when it is not."),
+    ):
+        command = commands.add_parser(name, description=text)
+        command.add_argument("output", metavar="OUT", help="folder of the run")
+    demo = commands.add_parser("demo", description="The whole job on data that the project brings.")
+    demo.add_argument("--output", default="demo_out", help="folder, default demo_out")
+    demo.add_argument("--scenes", type=positive, default=96, help="how many, default 96")
+    _add_verbose(demo)
+    return top
+
+
+def _add_run_flags(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("input and output")
+    group.add_argument(
+        "--input", required=True, metavar="WHAT", help="folder, glob, name@N or list"
+    )
+    group.add_argument("--output", required=True, metavar="OUT", help="folder for the results")
+    group.add_argument(
+        "--overwrite", action="store_true", help="delete the run that is in OUT and start anew"
+    )
+    group.add_argument(
+        "--max_failed_fraction",
+        type=fraction,
+        default=0.01,
+        metavar="F",
+        help="of a shard's images that may fail (in a small shard: one), default 0.01; with more "
+        "the run is finished all the same, and the exit code is 1",
+    )
+    group = command.add_argument_group("decoding")
+    group.add_argument(
+        "--max_pixels",
+        type=positive,
+        default=100_000_000,
+        help="larger pictures fail before anything is allocated, default 100,000,000",
+    )
+    group.add_argument(
+        "--alpha",
+        choices=("drop", "white", "black"),
+        default="drop",
+        help="transparency: drop it, or lay the picture on a colour; default drop",
+    )
+    group = command.add_argument_group("work")
+    group.add_argument(
+        "--threads",
+        type=positive,
+        default=None,
+        help="that decode and encode, default one a core; changes no result",
+    )
+    _add_verbose(group)
+
+
+def _add_verbose(group: Any) -> None:
+    group.add_argument(
+        "--verbose", action="store_true", help="show what Beam and TensorFlow say, and tracebacks"
+    )
+
+
+def _add_model_flags(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group(
+        "model", "What the SavedModel's signature does not say. `pixelmill inspect` tells which."
+    )
+    group.add_argument("--model", required=True, metavar="DIR", help="folder of the SavedModel")
+    group.add_argument("--model_card", metavar="YAML", help="all of the below in a file")
+    group.add_argument("--signature", help="default: serving_default, or the only one")
+    group.add_argument("--tags", type=words, metavar="A,B", help="of the graph to load")
+    group.add_argument("--input_name", help="input that takes the image")
+    group.add_argument(
+        "--value_range",
+        type=number_pair,
+        metavar="LOW,HIGH",
+        help="what 0 and 255 become: 0,1 or -1,1 or 0,255",
+    )
+    group.add_argument("--mean", type=numbers, metavar="R,G,B", help="subtracted after that")
+    group.add_argument("--std", type=numbers, metavar="R,G,B", help="divided by after that")
+    group.add_argument("--channels", choices=("RGB", "BGR", "L"), help="default RGB")
+    group.add_argument("--input_layout", choices=("NHWC", "NCHW"), help="default: by the shape")
+    group.add_argument(
+        "--image_size",
+        type=size,
+        metavar="HxW",
+        help="stretch pictures to this size, for a model that takes any",
+    )
+    group.add_argument(
+        "--max_side",
+        type=positive,
+        metavar="PX",
+        help="scale larger pictures down to this longest side, for a model that takes any size",
+    )
+    group.add_argument("--output_name", help="output with the scores or class ids")
+    group.add_argument(
+        "--output_kind",
+        choices=("logits", "softmax", "sigmoid", "class_ids"),
+        help="default: found by running the model once",
+    )
+    group.add_argument("--output_layout", choices=("NHWC", "NCHW"), help="default: found likewise")
+    group.add_argument(
+        "--threshold",
+        type=fraction,
+        help="for one probability a pixel: above it the pixel is class 1, default 0.5",
+    )
+    group.add_argument("--classes", type=words, metavar="A,B,...", help="names by class id")
+
+
+def _add_segment_flags(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("segmenting")
+    group.add_argument(
+        "--batch_size",
+        type=positive,
+        default=8,
+        help="pictures that the model gets at once, default 8; a model of fixed batch decides",
+    )
+    group.add_argument(
+        "--files_per_shard",
+        type=positive,
+        default=256,
+        help="image files that are processed and committed together, default 256",
+    )
+    group.add_argument(
+        "--confidence_map",
+        action="store_true",
+        help="also write a grey picture of the probability of the chosen class",
+    )
+    group.add_argument(
+        "--mask_size",
+        choices=("image", "model"),
+        default="image",
+        help="masks as large as the picture, or as the model saw it (faster); default image",
+    )
+    group.add_argument("--image_feature", default="image/encoded", help="default image/encoded")
+    group.add_argument("--key_feature", default="image/filename", help="default image/filename")
+
+
+def join_negative_values(arguments: list[str]) -> list[str]:
+    """Lets `--value_range -1,1` be written with a space: argparse takes -1,1 for a flag."""
+    joined: list[str] = []
+    for argument in arguments:
+        follows_flag = joined and re.fullmatch(r"--(value_range|mean|std)", joined[-1])
+        if follows_flag and re.match(r"-[\d.]", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return value
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers joined by commas."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers like 0.5,0.5,0.5, got {text!r}"
+        ) from None
+
+
+def number_pair(text: str) -> str:
+    """Two numbers joined by a comma, as they were written."""
+    if len(numbers(text)) != 2:
+        raise argparse.ArgumentTypeError(f"expected LOW,HIGH like 0,1 or -1,1, got {text!r}")
+    return text
+
+
+def words(text: str) -> list[str]:
+    """Words joined by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def size(text: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH in pixels."""
+    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    if match is None or int(match[1]) < 1 or int(match[2]) < 1:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH like 512x512, got {text!r}")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,202 @@
+"""The jobs: from flags to a checked configuration, a pipeline, and an exit code."""
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from models.binding import Binding, bind
+from models.card import load_card
+from models.errors import ModelError
+from models.probe import probe
+from models.signatures import ModelInfo, read_model
+from pipeline import engine, run_files
+from pipeline.progress import Progress, show_progress
+from pipeline.summary import summary
+from transforms import pack, segment, storage
+from transforms.beam_shards import MergeReports, ProcessShards, ReadPlan
+from transforms.decode import DecodePolicy
+from transforms.inputs import Plan, cut, cut_images, list_input, pair_masks, plan_input
+from transforms.live import Interrupted
+from transforms.shard_work import Operator, committed_names, committed_totals
+from transforms.sink import Sink
+from transforms.sources import FeatureNames
+
+
+def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
+    """`pixelmill segment`. Returns the exit code; raises ValueError for what a person can mend."""
+    engine.set_logging(flags.verbose)
+    options = engine.pipeline_options(beam_flags)
+    plan = plan_input(flags.input, flags.files_per_shard)
+    info, binding = bind_model(flags)
+    policy = DecodePolicy(flags.max_pixels, flags.alpha)
+    if flags.mask_size == "model" and (side := binding.size_hw or binding.max_side_px):
+        policy = dataclasses.replace(policy, draft_px=side if isinstance(side, int) else max(side))
+    sink = Sink(
+        _absolute(flags.output), "masks", as_files=plan.kind == "images", columns=segment.COLUMNS
+    )
+    operator = segment.SegmentOperator(
+        model=info.path,
+        binding=binding,
+        sink=sink,
+        batch_size=binding.fixed_batch or flags.batch_size,
+        policy=policy,
+        confidence_map=flags.confidence_map,
+        mask_at_model_size=flags.mask_size == "model",
+        features=FeatureNames(flags.image_feature, flags.key_feature),
+        threads=flags.threads or 0,
+    )
+    run = run_files.Run(
+        job="segment",
+        identity={
+            "input": _input_identity(plan),
+            "model": {"fingerprint": info.fingerprint, **dataclasses.asdict(binding)},
+            "batch_size": operator.batch_size,
+            "decode": dataclasses.asdict(policy),
+            "confidence_map": operator.confidence_map,
+            "mask_size": flags.mask_size,
+            "features": operator.features._asdict(),
+        },
+        notes={"model": info.path, "input": flags.input},
+    )
+    return _run(run, plan, operator, flags, options)
+
+
+def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
+    """`pixelmill pack`. Returns the exit code; raises ValueError for what a person can mend."""
+    engine.set_logging(flags.verbose)
+    options = engine.pipeline_options(beam_flags)
+    listing = list_input(flags.input)
+    if cut(listing).kind == "tfrecord":
+        raise ValueError(f"{flags.input} holds TFRecord files already; pack takes image files")
+    images, masks = pair_masks(listing.files)
+    shards = tuple(cut_images(listing.root, images, flags.images_per_shard, masks))
+    plan = Plan(shards, "images", listing.ignored)
+    policy = DecodePolicy(flags.max_pixels, flags.alpha)
+    operator = pack.PackOperator(
+        sink=Sink(_absolute(flags.output), "images", as_files=False, columns=pack.COLUMNS),
+        policy=policy,
+        masks_expected=bool(masks),
+        threads=flags.threads or 0,
+    )
+    run = run_files.Run(
+        job="pack",
+        identity={
+            "input": _input_identity(plan),
+            "masks": len(masks),
+            "decode": dataclasses.asdict(policy),
+        },
+        notes={"input": flags.input},
+    )
+    return _run(run, plan, operator, flags, options)
+
+
+def bind_model(flags: argparse.Namespace) -> tuple[ModelInfo, Binding]:
+    """Reads, binds and probes the model that flags and card describe. Raises ModelError."""
+    card = load_card(
+        flags.model_card,
+        {
+            "signature": flags.signature,
+            "tags": flags.tags,
+            "input.name": flags.input_name,
+            "input.range": flags.value_range,
+            "input.mean": flags.mean,
+            "input.std": flags.std,
+            "input.channels": flags.channels,
+            "input.layout": flags.input_layout,
+            "input.size": flags.image_size,
+            "input.max_side": flags.max_side,
+            "output.name": flags.output_name,
+            "output.kind": flags.output_kind,
+            "output.layout": flags.output_layout,
+            "output.threshold": flags.threshold,
+            "classes": flags.classes,
+        },
+    )
+    path = _absolute(flags.model)
+    try:
+        info = read_model(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(str(error)) from error
+    return info, probe(path, bind(info, card))
+
+
+def _run(
+    run: run_files.Run,
+    plan: Plan,
+    operator: Operator,
+    flags: argparse.Namespace,
+    options: Any,
+) -> int:
+    out = operator.sink.root
+    resumed = run_files.begin(out, run, plan, flags.overwrite)
+    if isinstance(operator, segment.SegmentOperator):
+        run_files.write_legend(out, operator.binding.classes, operator.binding.colors)
+    _say_start(run, plan, out, resumed)
+    begin = time.monotonic()
+    planned = {shard.name for shard in plan.shards}
+    if planned <= committed_names(out):
+        run_files.finish(committed_totals(out, planned, flags.max_failed_fraction), out)
+    else:
+        _process(plan, operator, flags.max_failed_fraction, options, run.job)
+    print(summary(out, time.monotonic() - begin))
+    return exit_code(out)
+
+
+def _process(
+    plan: Plan, operator: Operator, max_failed_fraction: float, options: Any, job: str
+) -> None:
+    out = operator.sink.root
+
+    def build(root: beam.Pipeline) -> None:
+        _ = (
+            root
+            | "ReadPlan" >> ReadPlan(os.path.join(out, run_files.PLAN))  # Shard
+            | "ProcessShards" >> ProcessShards(operator)  # ShardReport
+            | "MergeReports" >> MergeReports(max_failed_fraction)  # Totals
+            | "Finish" >> beam.Map(run_files.finish, out)  # Totals
+        )
+
+    with show_progress(Progress(out, plan, job)):
+        try:
+            engine.run_pipeline(build, options)
+        except Interrupted as error:
+            raise engine.InterruptedRun from error
+
+
+def exit_code(out: str) -> int:
+    """0 for a complete run within its budget, else 1."""
+    metrics = run_files.read_metrics(out)
+    return 0 if metrics["complete"] and not metrics["shards"]["over_budget"] else 1
+
+
+def _say_start(run: run_files.Run, plan: Plan, out: str, resumed: bool) -> None:
+    files = sum(len(shard.files) for shard in plan.shards)
+    what = f"{files:,} images in " if files else ""
+    print(f"{run.job}: {what}{len(plan.shards):,} shards, {plan.size_bytes / 1e6:,.1f} MB -> {out}")
+    if resumed:
+        print(f"resuming: {len(committed_names(out)):,} shards are committed already")
+    if plan.ignored:
+        print(f"left out: {len(plan.ignored):,} other files, such as {plan.ignored[0]}")
+    sys.stdout.flush()
+
+
+def _input_identity(plan: Plan) -> dict[str, Any]:
+    files = sum(max(1, len(shard.files)) for shard in plan.shards)
+    return {
+        "kind": plan.kind,
+        "files": files,
+        "shards": len(plan.shards),
+        "bytes": plan.size_bytes,
+        "digest": plan.digest(),
+    }
+
+
+def _absolute(path: str) -> str:
+    storage.check_supported(path)
+    return os.path.abspath(os.path.expanduser(path))

@@ -1,0 +1,261 @@
+"""The files of a run besides its shards: run.json, plan, legend, metrics.json and _SUCCESS."""
+
+import colorsys
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from pipeline import __version__
+from transforms import storage
+from transforms.inputs import Plan
+from transforms.shard_report import Totals, json_lines
+from transforms.sums import histogram_mean, plain, quantiles
+
+FORMAT = 1
+RUN, PLAN, LEGEND = "run.json", "plan.jsonl", "legend.json"
+METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
+# All that pixelmill ever makes in OUT; run.json last, so that OUT is ours until the end.
+OURS = (
+    *("masks", "images", "confidence", "records", "metrics", storage.TEMPORARY),
+    *(PLAN, LEGEND, METRICS, REPORT, SUCCESS, RUN),
+)
+_VERSIONS_OF = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "numpy", "pyarrow")
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+class RunError(ValueError):
+    """OUT cannot be used as asked; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What run.json says.
+
+    Attributes:
+        job: "segment" or "pack".
+        identity: all that decides the bytes of the output. A resumed run must have the same.
+        notes: what a person may want to know besides.
+    """
+
+    job: str
+    identity: Mapping[str, Any]
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> bool:
+    """Prepares OUT: new, or resumed when it holds the same run.
+
+    Returns:
+        True when it is resumed.
+
+    Raises:
+        RunError: OUT holds something else, or a different run, or cannot be written.
+    """
+    try:
+        if overwrite and read_run(out) is not None:
+            for name in OURS:
+                path = os.path.join(out, name)
+                storage.delete_folder(path) if os.path.isdir(path) else storage.delete(path)
+        stored = read_run(out)
+        if stored is not None:
+            _same_run(out, stored, run)
+        elif os.path.exists(out) and (found := next(iter(os.listdir(out)), None)):
+            raise RunError(
+                f"{out} is not empty and not a run of pixelmill (there is {found}, but no {RUN}); "
+                "choose another --output"
+            )
+        os.makedirs(out, exist_ok=True)
+        if stored is None:
+            storage.write(out, RUN, _run_json(run))
+        storage.write(out, PLAN, plan.to_lines().encode())
+    except OSError as error:
+        raise RunError(f"cannot write to {error.filename or out}: {error.strerror}") from error
+    return stored is not None
+
+
+def read_run(out: str) -> Run | None:
+    """The run in OUT, None when there is none. Raises RunError when run.json cannot be read."""
+    path = os.path.join(out, RUN)
+    if not storage.exists(path):
+        return None
+    try:
+        fields = json.loads(storage.read_bytes(path))
+        if fields["format"] != FORMAT:
+            raise RunError(f"{path} is of another version of pixelmill ({fields['pixelmill']})")
+        return Run(fields["job"], fields["identity"], fields["notes"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(f"{path} cannot be read as a run of pixelmill: {error}") from error
+
+
+def read_plan(out: str) -> Plan:
+    """The plan in OUT. Raises RunError."""
+    path = os.path.join(out, PLAN)
+    try:
+        return Plan.from_lines(storage.read_bytes(path).decode())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read: {error}; is {out} a run of pixelmill?") from error
+
+
+def _run_json(run: Run) -> bytes:
+    fields = {
+        "format": FORMAT,
+        "pixelmill": __version__,
+        "job": run.job,
+        "identity": run.identity,
+        "notes": run.notes,
+        "versions": {name: version(name) for name in _VERSIONS_OF}
+        | {"python": platform.python_version()},
+        "clock": {"created": round(time.time(), 3)},
+    }
+    return json.dumps(fields, indent=1).encode() + b"\n"
+
+
+def _same_run(out: str, stored: Run, run: Run) -> None:
+    old, new = (_flat({"job": r.job, **r.identity}) for r in (stored, run))
+    differences = [
+        f"  {name}: {old.get(name, 'not set')} in {out}, now {new.get(name, 'not set')}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    if differences:
+        raise RunError(
+            "\n".join(
+                [
+                    f"{out} holds another run. What differs:",
+                    *differences,
+                    "Choose another --output, or --overwrite to delete that run and start anew.",
+                ]
+            )
+        )
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = json.dumps(value)
+    return flat
+
+
+def read_metrics(out: str) -> dict[str, Any]:
+    """The content of metrics.json. Raises RunError."""
+    path = os.path.join(out, METRICS)
+    try:
+        found: dict[str, Any] = json.loads(storage.read_bytes(path))
+        return found
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def write_legend(out: str, classes: Sequence[str], colors: Sequence[str]) -> None:
+    """Writes legend.json: id, name and colour of every class, and the id that means "ignore"."""
+    storage.write(out, LEGEND, json.dumps(legend(classes, colors), indent=1).encode() + b"\n")
+
+
+def legend(classes: Sequence[str], colors: Sequence[str] = ()) -> dict[str, Any]:
+    """The legend. The ignore id is 255, or 65535 for masks of 16 bit; pixelmill never writes it."""
+    rows = [
+        {"id": i, "name": name, "color": colors[i] if colors else default_color(i)}
+        for i, name in enumerate(classes)
+    ]
+    return {"ignore_id": 255 if len(classes) <= 255 else 65535, "classes": rows}
+
+
+def default_color(class_id: int) -> str:
+    """A colour for a class, "#rrggbb": black for 0, then hues a golden angle apart."""
+    if class_id == 0:
+        return "#000000"
+    hue = (class_id * 0.6180339887 + 0.35) % 1
+    lightness = (0.55, 0.42, 0.68)[class_id % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+
+
+def finish(totals: Totals, out: str) -> Totals:
+    """Writes metrics.json, the report, and _SUCCESS when the run is complete. May run twice."""
+    from pipeline.report import write_report  # its libraries are for this moment only
+
+    planned = len(read_plan(out).shards)
+    complete = is_complete(totals, planned)
+    metrics = metrics_of(totals, planned, _read_legend(out))
+    storage.write(out, METRICS, json_lines(metrics))
+    write_report(out)
+    if complete:
+        storage.write(out, SUCCESS, b"")
+        storage.delete_folder(os.path.join(out, storage.TEMPORARY))
+    else:
+        storage.delete(os.path.join(out, SUCCESS))
+    return totals
+
+
+def is_complete(totals: Totals, planned: int) -> bool:
+    """Whether every shard is committed and no record is unaccounted for."""
+    return totals.shards == planned and totals.read == totals.written + totals.failed
+
+
+def _read_legend(out: str) -> dict[str, Any] | None:
+    path = os.path.join(out, LEGEND)
+    found: dict[str, Any] | None = (
+        json.loads(storage.read_bytes(path)) if storage.exists(path) else None
+    )
+    return found
+
+
+def metrics_of(totals: Totals, planned: int, found_legend: dict[str, Any] | None) -> dict[str, Any]:
+    """The content of metrics.json: counts, metrics with names, and the sums they come from."""
+    sums = plain(totals.sums)
+    named: dict[str, Any] = {
+        f"mean_{name}": histogram_mean(sums[name])
+        for name in ("confidence", "entropy", "margin")
+        if name in sums
+    }
+    if "brightness" in sums:
+        named["mean_brightness"] = 255 * histogram_mean(sums["brightness"])
+    for name in ("image_bytes", "widths", "heights"):
+        if name in sums:
+            values = quantiles(sums[name], _QUANTILES)
+            named[f"{name}_quantiles"] = dict(zip(map(str, _QUANTILES), values, strict=True))
+    if found_legend is not None and "class_pixels" in sums:
+        named["classes"] = _class_table(sums, found_legend)
+    return {
+        "format": FORMAT,
+        "complete": is_complete(totals, planned),
+        "shards": {
+            "planned": planned,
+            "committed": totals.shards,
+            "failed": totals.shards_failed,
+            "over_budget": totals.shards_over_budget,
+            "over_budget_names": totals.over_budget,
+            "errors": dict(totals.errors),
+        },
+        "records": {
+            "read": totals.read,
+            "written": totals.written,
+            "failed": totals.failed,
+            "failed_by_reason": dict(sorted(totals.failed_by_reason.items())),
+        },
+        "bytes": {"in": totals.bytes_in, "out": totals.bytes_out},
+        "metrics": named,
+        "sums": sums,
+        "highlights": totals.highlights,
+        "clock": {"microseconds": dict(totals.microseconds)},
+    }
+
+
+def _class_table(sums: Mapping[str, Any], found_legend: Mapping[str, Any]) -> list[dict[str, Any]]:
+    total = max(1, sums["pixels"])
+    rows = zip(found_legend["classes"], sums["class_pixels"], sums["class_images"], strict=True)
+    return [
+        {**row, "pixels": pixels, "pixel_share": pixels / total, "images": images}
+        for row, pixels, images in rows
+        if pixels or len(found_legend["classes"]) <= 64
+    ]

@@ -1,0 +1,53 @@
+"""The table that a run ends with."""
+
+import os
+
+from pipeline.run_files import REPORT, read_metrics
+from transforms.failures import REASONS
+
+_SHOWN_CLASSES = 12
+
+
+def summary(out: str, took_s: float) -> str:
+    """What was done, what failed and why, which classes were found, and where the report is.
+
+    Raises RunError when metrics.json cannot be read.
+    """
+    metrics = read_metrics(out)
+    records, shards = metrics["records"], metrics["shards"]
+    lines = [
+        "",
+        f"  shards   {shards['committed']:,} of {shards['planned']:,} committed",
+        f"  images   {records['read']:,} read = {records['written']:,} written"
+        f" + {records['failed']:,} failed",
+        f"  size     {metrics['bytes']['in'] / 1e6:,.1f} MB in, "
+        f"{metrics['bytes']['out'] / 1e6:,.1f} MB out",
+        f"  time     {took_s:,.1f} s",
+    ]
+    for reason, count in records["failed_by_reason"].items():
+        lines.append(f"  failed   {count:,} {reason}: {REASONS[reason]}")
+    lines += _class_lines(metrics["metrics"])
+    for name, error in list(shards["errors"].items())[:5]:
+        lines.append(f"  ERROR    shard {name}: {error}")
+    if shards["over_budget"]:
+        names = ", ".join(shards["over_budget_names"][:3])
+        lines.append(
+            f"  OVER BUDGET  {shards['over_budget']:,} shards have more failures than "
+            f"--max_failed_fraction allows: {names}; see records/"
+        )
+    if not metrics["complete"]:
+        lines.append("  NOT COMPLETE  give the same command again to go on")
+    return "\n".join([*lines, "", f"report: {os.path.join(out, REPORT)}"])
+
+
+def _class_lines(named: dict[str, list[dict[str, object]]]) -> list[str]:
+    found = [row for row in named.get("classes", []) if row["pixels"]]
+    found.sort(key=lambda row: -int(str(row["pixels"])))
+    lines = [
+        f"  class    {row['id']:>3} {row['name']!s:<20} {row['pixel_share']:8.2%} of pixels,"
+        f" in {row['images']:,} images"
+        for row in found[:_SHOWN_CLASSES]
+    ]
+    if len(found) > _SHOWN_CLASSES:
+        lines.append(f"  class    ... {len(found) - _SHOWN_CLASSES} more in metrics.json")
+    return lines

@@ -1,0 +1,48 @@
+"""The distribution: an application, not for upload to an index. Serves Beam's --setup_file too."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="pixelmill",
+    version="0.1.0",
+    description="Runs TensorFlow SavedModels over shards of images with Apache Beam",
+    license="Apache-2.0",
+    classifiers=["Private :: Do Not Upload"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["pipeline*", "transforms*", "models*"]),
+    package_data={
+        "": ["py.typed"],
+        "pipeline": ["*.j2"],
+        "models.shipped": ["*.json", "*.yaml", "digits_segmenter/*", "digits_segmenter/*/*"],
+    },
+    install_requires=[
+        "apache-beam[gcp]>=2.77,<3",
+        "tensorflow>=2.21,<2.22",
+        "tfx-bsl>=1.21,<1.22",
+        "pillow>=12.3",
+        "google-cloud-storage>=3.17",
+        "google-crc32c>=1.9",
+        "jinja2>=3.1",
+        "numpy>=2",
+        "pyarrow>=25",
+        "pydantic>=2.14",
+        "pyyaml>=6",
+        # tf.saved_model.load imports it when it meets a model that Keras 2 saved with an optimizer
+        "tf_keras>=2.21,<2.22",
+        # its handwritten digits and photographs are the demo's
+        "scikit-learn>=1.9",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-timeout",
+            "ruff",
+            "scikit-image",
+            "setuptools",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={"console_scripts": ["pixelmill=pipeline.cli:main"]},
+)

@@ -1,0 +1,1 @@
+"""What happens to a shard: formats, decoding, masks, metrics, storage, and Beam."""

@@ -1,0 +1,167 @@
+"""The Beam transforms: names of shards in, reports of shards out. No pixel passes between them.
+
+p | FindShards(pattern)                       Shard
+  | SegmentShards(operator)                   ShardReport
+  | MergeReports()                            Totals
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.utils.shared import Shared
+
+from transforms import storage
+from transforms.inputs import FILES_PER_SHARD, Plan, Shard, plan_input
+from transforms.segment import SegmentOperator
+from transforms.shard_report import ShardReport, Totals
+from transforms.shard_work import Operator, Work, committed_names, process_shard
+
+TODO, DONE = "todo", "done"
+
+
+@dataclasses.dataclass
+class FindShards(beam.PTransform):
+    """PBegin -> Shard: lists an input (see plan_input). The listing is made by a worker."""
+
+    pattern: str
+    files_per_shard: int = FILES_PER_SHARD
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
+        return (
+            root
+            | "Pattern" >> beam.Create([self.pattern])  # str
+            | "Plan" >> beam.FlatMap(lambda p: plan_input(p, self.files_per_shard).shards)  # Shard
+        )
+
+
+@dataclasses.dataclass
+class ReadPlan(beam.PTransform):
+    """PBegin -> Shard: the shards of a plan file, so that the job graph stays small."""
+
+    path: str
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
+        return (
+            root
+            | "Path" >> beam.Create([self.path])  # str
+            | "Shards" >> beam.FlatMap(_read_plan)  # Shard
+        )
+
+
+def _read_plan(path: str) -> Iterable[Shard]:
+    return Plan.from_lines(storage.read_bytes(path).decode()).shards
+
+
+@dataclasses.dataclass
+class ProcessShards(beam.PTransform):
+    """Shard -> ShardReport: does what the operator does to every shard not committed yet."""
+
+    operator: Operator
+
+    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardReport]:
+        sorted_out = shards | "SetAside" >> beam.ParDo(
+            _SetAside(self.operator.sink.root)
+        ).with_outputs(TODO, DONE)
+        fresh = (
+            sorted_out[TODO]  # Shard
+            | "Spread" >> beam.Reshuffle()  # Shard
+            | "Process" >> beam.ParDo(_ProcessShard(self.operator))  # ShardReport
+        )
+        stored = (
+            sorted_out[DONE]  # Shard
+            | "SpreadDone" >> beam.Reshuffle()  # Shard
+            | "ReadReport" >> beam.ParDo(_ReadReport(self.operator))  # ShardReport
+        )
+        return (fresh, stored) | "All" >> beam.Flatten()  # ShardReport
+
+
+@dataclasses.dataclass
+class SegmentShards(ProcessShards):
+    """Shard -> ShardReport: masks of all images of the shards, by a SavedModel."""
+
+    operator: SegmentOperator
+
+
+@dataclasses.dataclass
+class MergeReports(beam.PTransform):
+    """ShardReport -> Totals: one, even of no reports."""
+
+    max_failed_fraction: float = 0.01
+
+    def expand(self, reports: beam.PCollection[ShardReport]) -> beam.PCollection[Totals]:
+        return (
+            reports
+            | "Totals" >> beam.Map(Totals.of, self.max_failed_fraction)  # Totals
+            | "Sum" >> beam.CombineGlobally(_SumTotals())  # Totals
+        )
+
+
+class _SetAside(beam.DoFn):
+    """Tells committed shards from the others by one listing a worker."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._names: set[str] = set()
+
+    def start_bundle(self) -> None:
+        self._names = committed_names(self._root)
+
+    def process(self, shard: Shard) -> Iterator[beam.pvalue.TaggedOutput]:
+        yield beam.pvalue.TaggedOutput(DONE if shard.name in self._names else TODO, shard)
+
+
+class _ProcessShard(beam.DoFn):
+    """Turns one shard into its outputs and commits them."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+        self._shared = Shared()
+        self._work: Work | None = None
+
+    def setup(self) -> None:
+        self._work = self._shared.acquire(self._operator.open)
+
+    def process(self, shard: Shard) -> Iterator[ShardReport]:
+        report = process_shard(shard, self._opened, self._operator.sink)
+        _count(report)
+        yield report
+
+    def _opened(self) -> Work:
+        assert self._work is not None, "setup() comes before process()"
+        return self._work
+
+
+class _ReadReport(beam.DoFn):
+    """The stored report of a committed shard; one that has gone meanwhile is processed again."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+
+    def process(self, shard: Shard) -> Iterator[ShardReport]:
+        yield process_shard(shard, self._operator.open, self._operator.sink)
+
+
+class _SumTotals(beam.CombineFn):
+    """Adds totals; all arithmetic is Totals.merge."""
+
+    def create_accumulator(self) -> Totals:
+        return Totals()
+
+    def add_input(self, mutable_accumulator: Totals, element: Totals) -> Totals:
+        return mutable_accumulator.merge(element)
+
+    def merge_accumulators(self, accumulators: Iterable[Totals]) -> Totals:
+        total = Totals()
+        for accumulator in accumulators:
+            total = total.merge(accumulator)
+        return total
+
+    def extract_output(self, accumulator: Totals) -> Totals:
+        return accumulator
+
+
+def _count(report: ShardReport) -> None:
+    for name, value in (("read", report.read), ("out", report.written), ("failed", report.failed)):
+        Metrics.counter("pixelmill", name).inc(value)

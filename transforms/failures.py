@@ -1,0 +1,48 @@
+"""A failure is data: what went wrong with one record, at which stage, and how to mend it."""
+
+from typing import NamedTuple
+
+# The reasons that a row of the records file can give. Documented in the README; add, never rename.
+REASONS = {
+    "truncated": "the file ends before the picture does",
+    "corrupt": "the bytes are damaged, or not the format that they claim",
+    "unsupported": "not an image, or a format that this Pillow cannot decode",
+    "too_large": "more pixels than --max_pixels, by the header; nothing was allocated",
+    "empty": "no bytes at all",
+    "no_image": "the example lacks the image feature, or it is not one bytes value",
+    "bad_example": "the record is not a tf.Example",
+    "bad_record": "the TFRecord frame is damaged (length, checksum or end)",
+    "unreadable": "the file could not be opened or read",
+    "model_error": "the model raised an error for this picture alone",
+    "not_finite": "the model answered NaN or infinity",
+    "id_range": "the model answered a class id that the mask format cannot hold",
+    "mask_missing": "there is no mask for this image",
+    "mask_size": "the mask's size is not the image's",
+    "mask_format": "the mask is not a picture of class ids",
+}
+
+
+class Failure(Exception):
+    """Why one record could not be processed. Costs that record, never the shard.
+
+    Attributes:
+        stage: "read", "decode", "model" or "encode".
+        reason: a key of REASONS.
+        message: what was got, what was expected, what to do.
+    """
+
+    def __init__(self, stage: str, reason: str, message: str) -> None:
+        if reason not in REASONS:
+            raise ValueError(f"unknown reason {reason!r}: declare it in REASONS")
+        super().__init__(stage, reason, message)
+        self.stage = stage
+        self.reason = reason
+        self.message = message
+
+
+class Problem(NamedTuple):
+    """A Failure as it stands in reports: small and without a traceback."""
+
+    stage: str
+    reason: str
+    message: str

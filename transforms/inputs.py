@@ -1,0 +1,326 @@
+"""From what a person writes after --input to a plan: which shards there are, and what is in each.
+
+A plan is a pure function of the listing. It is made once, in the launcher, and stored in OUT, so
+that every worker, every resumed run and `verify` see the same shards, whatever the folder holds
+by then.
+"""
+
+import dataclasses
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from transforms import storage
+from transforms.shard_names import (
+    ShardName,
+    expand_at_count,
+    is_tfrecord_name,
+    shard_id,
+    split_at_count,
+)
+
+IMAGE_EXTENSIONS = (
+    *(".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+FILES_PER_SHARD = 256
+_MASK_SUFFIX = "_mask"
+
+
+class InputError(ValueError):
+    """The input cannot be planned: a message for the person who asked, with the way out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """One image of a virtual shard.
+
+    Attributes:
+        path: relative to the shard's root, with "/". The key of its record.
+        output_name: the same without extension, or with it where two images share a stem.
+        size_bytes: size when it was listed.
+        mask: relative path of the mask that belongs to it, "" if none (see pair_masks).
+    """
+
+    path: str
+    output_name: str
+    size_bytes: int
+    mask: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The unit of work. `files` is empty for a TFRecord shard, whose path is `root`."""
+
+    name: str
+    root: str
+    size_bytes: int
+    files: tuple[ImageFile, ...] = ()
+
+    @property
+    def is_tfrecord(self) -> bool:
+        return not self.files
+
+    def to_json(self) -> str:
+        """One line of the plan file."""
+        rows = [[f.path, f.output_name, f.size_bytes, f.mask] for f in self.files]
+        fields = {"name": self.name, "root": self.root, "size_bytes": self.size_bytes}
+        return json.dumps({**fields, "files": rows} if rows else fields, ensure_ascii=True)
+
+    @staticmethod
+    def from_json(line: str) -> "Shard":
+        fields: dict[str, Any] = json.loads(line)
+        files = tuple(ImageFile(*row) for row in fields.pop("files", ()))
+        return Shard(**fields, files=files)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All shards of a run, in order.
+
+    Attributes:
+        shards: their names are unique and safe as paths below OUT.
+        kind: "tfrecord" or "images".
+        ignored: files below a folder that are neither images nor TFRecord files.
+    """
+
+    shards: tuple[Shard, ...]
+    kind: str
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(shard.size_bytes for shard in self.shards)
+
+    def to_lines(self) -> str:
+        return "".join(f"{shard.to_json()}\n" for shard in self.shards)
+
+    @staticmethod
+    def from_lines(text: str) -> "Plan":
+        """Raises ValueError or KeyError for text that `to_lines` did not write."""
+        shards = tuple(Shard.from_json(line) for line in text.splitlines())
+        return Plan(shards, "tfrecord" if all(s.is_tfrecord for s in shards) else "images")
+
+    def digest(self) -> str:
+        """Changes when a file appears, disappears or changes its size."""
+        return hashlib.sha256(self.to_lines().encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Files found for an input: (path relative to root, size in bytes), sorted."""
+
+    root: str
+    files: tuple[tuple[str, int], ...]
+    ignored: tuple[str, ...] = ()
+
+
+def plan_input(pattern: str, files_per_shard: int = FILES_PER_SHARD) -> Plan:
+    """Lists an input and cuts it into shards.
+
+    Args:
+        pattern: a folder, a file, a glob ("**" for any depth), `name.tfrecord@10`, or several of
+            these joined by commas. A folder takes the images or TFRecord files below it; a glob
+            takes all that it matches.
+        files_per_shard: images in a virtual shard.
+
+    Raises:
+        InputError: nothing found, unreadable, or both images and TFRecord files.
+    """
+    return cut(list_input(pattern), files_per_shard)
+
+
+def cut(listing: Listing, files_per_shard: int = FILES_PER_SHARD) -> Plan:
+    """Makes shards of a listing: a TFRecord file is one, images are cut by sorted path.
+
+    Raises:
+        InputError: both kinds are there, or two shards would have one name.
+    """
+    if files_per_shard < 1:
+        raise InputError(f"--files_per_shard is {files_per_shard}, it must be at least 1")
+    records = [file for file in listing.files if _is_tfrecord(file[0])]
+    if not records:
+        shards = tuple(cut_images(listing.root, listing.files, files_per_shard))
+        return Plan(shards, "images", listing.ignored)
+    if len(records) < len(listing.files):
+        other = next(path for path, _ in listing.files if not _is_tfrecord(path))
+        raise InputError(
+            f"the input has both TFRecord files ({records[0][0]}) and other files ({other}) "
+            f"below {listing.root}; name one kind, for example with a glob like '*.tfrecord'"
+        )
+    names = [shard_id(path) for path, _ in records]
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        same = [path for path, _ in records if shard_id(path) == doubles[0]]
+        raise InputError(f"{' and '.join(same)} would both become shard {doubles[0]}; name one")
+    shards = tuple(
+        Shard(name, f"{listing.root}/{path}", size)
+        for name, (path, size) in zip(names, records, strict=True)
+    )
+    return Plan(shards, "tfrecord", listing.ignored)
+
+
+def cut_images(
+    root: str,
+    files: Sequence[tuple[str, int]],
+    files_per_shard: int,
+    masks: dict[str, str] | None = None,
+) -> Iterator[Shard]:
+    """Cuts images into the fewest shards of at most `files_per_shard`, equal to within one."""
+    count = -(-len(files) // files_per_shard)
+    stem = _safe_stem(os.path.basename(root.rstrip("/")))
+    names = output_names([path for path, _ in files])
+    for index in range(count):
+        start, stop = (len(files) * i // count for i in (index, index + 1))
+        images = tuple(
+            ImageFile(path, names[path], size, (masks or {}).get(path, ""))
+            for path, size in files[start:stop]
+        )
+        size_bytes = sum(image.size_bytes for image in images)
+        yield Shard(str(ShardName(stem, index, count)), root, size_bytes, images)
+
+
+def output_names(paths: Sequence[str]) -> dict[str, str]:
+    """Output name of each image: its path without extension, or with it where that is not unique.
+
+    Names that differ only by case count as the same, for file systems that cannot tell them apart.
+
+    Raises:
+        InputError: when even the full paths differ only by case.
+    """
+    folded = [os.path.splitext(path)[0].casefold() for path in paths]
+    shared = {stem for stem, n in _counts(folded).items() if n > 1}
+    names = {
+        path: path if stem in shared else os.path.splitext(path)[0]
+        for path, stem in zip(paths, folded, strict=True)
+    }
+    owner: dict[str, str] = {}
+    for path, name in names.items():
+        other = owner.setdefault(name.casefold(), path)
+        if other != path:
+            raise InputError(f"{other} and {path} would be written to one file; rename one")
+    return names
+
+
+def pair_masks(files: Sequence[tuple[str, int]]) -> tuple[list[tuple[str, int]], dict[str, str]]:
+    """Tells masks that lie beside their images from the images.
+
+    A file is a mask when its name is an image's with "_mask" before the extension, or when its
+    path is an image's with the folder "images" replaced by "masks"; the extensions may differ.
+
+    Returns:
+        The images, and for each image that has one, the relative path of its mask.
+    """
+    by_stem = {os.path.splitext(path)[0]: path for path, _ in files}
+    masks: dict[str, str] = {}
+    for stem, path in by_stem.items():
+        for candidate in _mask_stems(stem):
+            if candidate in by_stem and candidate != stem:
+                masks[path] = by_stem[candidate]
+                break
+    taken = set(masks.values())
+    return [file for file in files if file[0] not in taken], masks
+
+
+def _mask_stems(stem: str) -> list[str]:
+    parts = stem.split("/")
+    swapped = ["masks" if part == "images" else part for part in parts]
+    return [stem + _MASK_SUFFIX, "/".join(swapped)]
+
+
+def list_input(pattern: str) -> Listing:
+    """Finds the files that a pattern names. See plan_input for its forms and errors."""
+    parts = [part.strip() for part in pattern.split(",") if part.strip()]
+    if not parts:
+        raise InputError("--input is empty: give a folder, a glob or a list of shards")
+    found: dict[str, int] = {}
+    ignored: list[str] = []
+    for part in parts:
+        try:
+            storage.check_supported(part)
+            files, others = _list_one(os.path.abspath(os.path.expanduser(part)))
+        except OSError as error:
+            raise InputError(f"cannot read {error.filename or part}: {error.strerror}") from error
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        found.update(files)
+        ignored.extend(others)
+    root = _common_root(parts, list(found))
+    relative = sorted((os.path.relpath(path, root), size) for path, size in found.items())
+    return Listing(root, tuple(relative), tuple(ignored))
+
+
+def _list_one(path: str) -> tuple[dict[str, int], list[str]]:
+    if os.path.isdir(path):
+        return _list_folder(path)
+    if os.path.isfile(path):
+        return {path: storage.size_bytes(path)}, []
+    if (numbered := split_at_count(path)) is not None:
+        return {name: storage.size_bytes(name) for name in _numbered(*numbered)}, []
+    matches = [p for p in glob.glob(path, recursive=True) if os.path.isfile(p)]
+    if not matches:
+        hint = "" if glob.has_magic(path) else "; there is no such file or folder"
+        raise InputError(f"no files match {path}{hint}; check the path, and quote a glob")
+    return {match: storage.size_bytes(match) for match in matches}, []
+
+
+def _list_folder(path: str) -> tuple[dict[str, int], list[str]]:
+    files = list(storage.list_files(path))
+    known = {
+        f"{path}/{name}": size
+        for name, size in files
+        if is_tfrecord_name(os.path.basename(name)) or _is_image_name(name)
+    }
+    if not known:
+        raise InputError(
+            f"{path} holds {len(files)} files, but no images "
+            f"({' '.join(IMAGE_EXTENSIONS)}) and no TFRecord files (.tfrecord, "
+            ".tfrecord.gz); for other names give a glob, which takes all that it matches"
+        )
+    return known, [name for name, _ in files if f"{path}/{name}" not in known]
+
+
+def _numbered(base: str, count: int) -> Iterator[str]:
+    for index, names in enumerate(expand_at_count(base, count)):
+        found = next((name for name in names if os.path.isfile(name)), None)
+        if found is None:
+            raise InputError(
+                f"{base}@{count} names {count} shards, but shard {index} is missing; "
+                f"looked for {' and '.join(os.path.basename(name) for name in names[:2])}"
+            )
+        yield found
+
+
+def _common_root(parts: Sequence[str], paths: Sequence[str]) -> str:
+    """The folder that names are relative to: the part of the patterns without wildcards."""
+    roots = []
+    for part in parts:
+        path = os.path.abspath(os.path.expanduser(part))
+        while glob.has_magic(path) or not os.path.isdir(path):
+            path = os.path.dirname(path)
+        roots.append(path)
+    return os.path.commonpath(roots) if roots else os.path.commonpath(paths)
+
+
+def _is_image_name(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in IMAGE_EXTENSIONS
+
+
+def _is_tfrecord(path: str) -> bool:
+    return is_tfrecord_name(os.path.basename(path))
+
+
+def _safe_stem(name: str) -> str:
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+    return safe.lstrip("._-") or "images"
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts

@@ -1,0 +1,172 @@
+"""Packing: the operator that puts image files, and masks beside them, into TFRecord shards.
+
+Images keep their bytes. Every one is decoded once, so that what is broken is found here and not
+by a training job. Masks become 8 or 16-bit grey PNGs of class ids, which all decoders read alike.
+"""
+
+import dataclasses
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from PIL import Image
+
+from transforms import storage
+from transforms.clock import Clock
+from transforms.decode import DecodePolicy, Facts, decode
+from transforms.failures import Failure
+from transforms.inputs import ImageFile, Shard
+from transforms.png import encode_png
+from transforms.records import Encoded, Item, Record, Result, Stream
+from transforms.shard_work import Work
+from transforms.sink import Sink
+from transforms.sources import Load, read_shard
+from transforms.streams import Ahead, ordered_map
+
+COLUMNS = pa.schema(
+    [
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("format", pa.string()),
+        pa.field("mask_source", pa.string()),
+    ]
+)
+_AHEAD_ITEMS = 64
+_AHEAD_BYTES = 256 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class PackOperator:
+    """Settings of packing.
+
+    Attributes:
+        sink: of kind "images", with COLUMNS.
+        policy: how pictures are decoded for the check.
+        masks_expected: an image without a mask is a failure.
+        threads: that read and decode; 0 for one a core.
+    """
+
+    sink: Sink
+    policy: DecodePolicy = DecodePolicy()
+    masks_expected: bool = False
+    threads: int = 0
+
+    def open(self) -> Work:
+        return _PackWork(self)
+
+
+class _PackWork:
+    def __init__(self, settings: PackOperator) -> None:
+        self._settings = settings
+        self._threads = settings.threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads, "codec")
+
+    def __call__(self, shard: Shard, clock: Clock) -> Stream[Result]:
+        ahead = Ahead(_AHEAD_ITEMS, _AHEAD_BYTES, self._threads)
+
+        def pack(item: Item[Load]) -> Item[Result]:
+            record, load = item
+            file = shard.files[record.index]
+            try:
+                if isinstance(load, Failure):
+                    raise load
+                with clock("read"):
+                    image = load()
+                    mask = _read_mask(shard.root, file, self._settings.masks_expected)
+                with clock("decode"):
+                    facts = decode(image, self._settings.policy).facts
+                ahead.saw(3 * facts.size_hw[0] * facts.size_hw[1])
+                with clock("encode"):
+                    result = pack_image(image, facts, mask, file.mask)
+            except Failure as failure:
+                return record, failure
+            return dataclasses.replace(record, features=_features(record, facts)), result
+
+        yield from ordered_map(self._pool, pack, self._items(shard), ahead)
+
+    def _items(self, shard: Shard) -> Iterator[Item[Load]]:
+        return read_shard(shard)
+
+
+def pack_image(image: bytes, facts: Facts, mask: bytes | None, mask_source: str) -> Result:
+    """The packed form of one image and its mask.
+
+    Raises:
+        Failure: the mask is not one of class ids, or not of the image's size.
+    """
+    outputs = {"images": Encoded(image, facts.format.lower())}
+    if mask is not None:
+        outputs["masks"] = Encoded(pack_mask(mask, facts.size_hw, mask_source), "png")
+    height, width = facts.size_hw
+    row = {
+        "width": width,
+        "height": height,
+        "format": facts.format,
+        "mask_source": mask_source or None,
+    }
+    sums = {"formats": {facts.format: 1}, "masks": int(mask is not None)}
+    return Result(outputs=outputs, row=row, sums=sums)
+
+
+def pack_mask(data: bytes, size_hw: tuple[int, int], name: str) -> bytes:
+    """A mask as grey PNG of class ids: palette indices, 1-bit and grey values are ids as they are.
+
+    Args:
+        data: encoded mask of mode L, P, 1, or 16-bit grey.
+        size_hw: height and width that it must have, upright.
+
+    Raises:
+        Failure: it cannot be read, has colours, or has another size.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as mask:
+            mask.load()
+            mode, ids = mask.mode, np.asarray(mask)
+    except Exception as error:  # as for images: whatever Pillow's plugins raise for bad files
+        raise Failure("decode", "mask_format", f"mask {name}: {error}") from error
+    if ids.shape[:2] != size_hw:
+        raise Failure(
+            "decode",
+            "mask_size",
+            f"mask {name} is {ids.shape[1]}x{ids.shape[0]}, its image is "
+            f"{size_hw[1]}x{size_hw[0]}; make them equal, without blending ids (nearest)",
+        )
+    if mode not in ("L", "P", "1") and not mode.startswith("I"):
+        raise Failure(
+            "decode",
+            "mask_format",
+            f"mask {name} has mode {mode}, expected class ids in one channel (L, P, 1 or 16 bit)",
+        )
+    if ids.min() < 0 or ids.max() > 65535:
+        raise Failure("decode", "mask_format", f"mask {name} has ids outside 0 to 65535")
+    return encode_png(ids.astype(np.uint8 if mode in ("L", "P", "1") else np.uint16))
+
+
+def _read_mask(root: str, file: ImageFile, expected: bool) -> bytes | None:
+    if not file.mask:
+        if expected:
+            raise Failure(
+                "read",
+                "mask_missing",
+                f"other images have masks, but there is none for {file.path}",
+            )
+        return None
+    path = os.path.join(root, file.mask)
+    try:
+        return storage.read_bytes(path)
+    except OSError as error:
+        raise Failure("read", "mask_missing", f"{path}: {error.strerror}") from error
+
+
+def _features(record: Record, facts: Facts) -> bytes:
+    height, width = facts.stored_hw
+    example = tf.train.Example()
+    features = example.features.feature
+    features["image/filename"].bytes_list.value.append(record.key.encode("utf-8", "replace"))
+    features["image/height"].int64_list.value.append(height)
+    features["image/width"].int64_list.value.append(width)
+    return bytes(example.SerializeToString(deterministic=True))

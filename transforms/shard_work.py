@@ -1,0 +1,72 @@
+"""Turning one shard into its outputs and committing them. Plain Python: Beam only calls it."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from transforms import storage
+from transforms.clock import Clock
+from transforms.inputs import Shard
+from transforms.live import LIVE
+from transforms.records import Result, Stream
+from transforms.shard_report import ShardReport, Totals
+from transforms.sink import METRICS, Sink, commit_path
+
+# What an operator does to a shard: a result or a failure for every record, in their order.
+Work = Callable[[Shard, Clock], Stream[Result]]
+
+
+class Operator(Protocol):
+    """One of the things that can be done to shards. Pickled to the workers: plain settings."""
+
+    @property
+    def sink(self) -> Sink:
+        """Where its shards go."""
+
+    def open(self) -> Work:
+        """Makes ready to work: loads models. Called once per process and shared by its threads."""
+
+
+def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardReport:
+    """Processes and commits a shard, unless it is committed already.
+
+    Args:
+        work: gives the operator's work; called only when there is something to do.
+
+    Returns:
+        The report of the committed shard; or, when its storage failed, one with `error` set, so
+        that the other shards of the run go on.
+    """
+    try:
+        if report := sink.committed(shard):
+            return report
+        clock = Clock()
+        with sink.open(shard, clock) as writer:
+            for record, result in work()(shard, clock):
+                with clock("write"):
+                    writer.write(record, result)
+                LIVE.update(shard.name, writer.read, writer.failed)
+            with clock("commit"):
+                return writer.commit()
+    except OSError as error:
+        return ShardReport(shard.name, error=f"{type(error).__name__}: {error}")
+    finally:
+        LIVE.leave(shard.name)
+
+
+def committed_names(root: str) -> set[str]:
+    """Names of all shards with a commit record in OUT, by one listing."""
+    folder = os.path.join(root, METRICS)
+    if not storage.exists(folder):
+        return set()
+    ends = ".json"
+    return {path[: -len(ends)] for path, _ in storage.list_files(folder) if path.endswith(ends)}
+
+
+def committed_totals(root: str, names: Iterable[str], max_failed_fraction: float) -> Totals:
+    """The totals of committed shards, read one by one. Raises OSError, ValueError."""
+    totals = Totals()
+    for name in sorted(names):
+        report = ShardReport.from_json(storage.read_bytes(os.path.join(root, commit_path(name))))
+        totals = totals.merge(Totals.of(report, max_failed_fraction))
+    return totals

@@ -1,0 +1,282 @@
+"""Writing a shard and committing it.
+
+A shard passes through three states:
+
+    open        files grow under temporary names in OUT/_tmp, nothing of it is visible
+    published   complete files take their final names; readers that go by OUT/metrics ignore them
+    committed   OUT/metrics/<shard>.json exists. Created once, last, and never changed
+
+An attempt that dies leaves temporary files, or published files without a commit record; the next
+attempt writes the same bytes again. An attempt that comes late, a zombie, finds the commit record
+and publishes nothing; should it be past that look, it replaces files by equal ones, since the same
+input gives the same output. Its own commit record is refused, and the first one's is its answer.
+"""
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+import google_crc32c
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from transforms import storage
+from transforms.clock import Clock
+from transforms.failures import Failure, Problem
+from transforms.features import feature_column
+from transforms.inputs import Shard
+from transforms.records import Encoded, Record, Result
+from transforms.shard_report import FileEntry, Highlights, ShardReport
+from transforms.sums import Sums, add, log_bin, plain
+from transforms.tfrecord import write_record
+
+METRICS = "metrics"
+RECORDS = "records"
+
+# Names of the features that hold each kind of picture: DeepLab's and TF Object Detection's.
+FEATURES = {
+    "images": "image",
+    "masks": "image/segmentation/class",
+    "confidence": "image/segmentation/confidence",
+}
+_COMMON_COLUMNS = [
+    pa.field("index", pa.int64()),
+    pa.field("key", pa.string()),
+    pa.field("source", pa.string()),
+    pa.field("status", pa.string()),
+    pa.field("stage", pa.string()),
+    pa.field("reason", pa.string()),
+    pa.field("message", pa.string()),
+    pa.field("bytes_in", pa.int64()),
+]
+
+
+def commit_path(shard_name: str) -> str:
+    """The commit record of a shard, relative to OUT."""
+    return f"{METRICS}/{shard_name}.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sink:
+    """Where shards go.
+
+    Attributes:
+        root: OUT.
+        kind: what OUT is full of, "masks" or "images": the folder of TFRecord shards.
+        as_files: write a tree of picture files, OUT/<kind>/<output name>, instead of TFRecords.
+        columns: of the records file, after the common ones.
+    """
+
+    root: str
+    kind: str
+    as_files: bool
+    columns: pa.Schema
+
+    def committed(self, shard: Shard) -> ShardReport | None:
+        """The report of a shard that is committed, else None. Raises OSError, ValueError."""
+        path = os.path.join(self.root, commit_path(shard.name))
+        if not storage.exists(path):
+            return None
+        try:
+            return ShardReport.from_json(storage.read_bytes(path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; delete it to process the shard again") from error
+
+    @contextlib.contextmanager
+    def open(self, shard: Shard, clock: Clock) -> Iterator["ShardWriter"]:
+        """A writer for one attempt. What it did not commit is gone when the block ends."""
+        writer = ShardWriter(self, shard, clock)
+        try:
+            yield writer
+        finally:
+            writer.discard()
+
+
+class ShardWriter:
+    """One attempt to write a shard. Takes results in order; `commit` makes them real."""
+
+    def __init__(self, sink: Sink, shard: Shard, clock: Clock) -> None:
+        self._sink = sink
+        self._shard = shard
+        self._clock = clock
+        self._pictures: _Pictures = (
+            _PictureFiles(sink.root) if sink.as_files else _PictureRecords(sink, shard)
+        )
+        self._rows: list[dict[str, Any]] = []
+        self._features: list[bytes] = []
+        self._sums: Sums = {}
+        self._failed: dict[str, int] = {}
+        self._bytes_in = 0
+        self._highlights = Highlights(shard.name)
+
+    @property
+    def read(self) -> int:
+        return len(self._rows)
+
+    @property
+    def failed(self) -> int:
+        return sum(self._failed.values())
+
+    def write(self, record: Record, result: Result | Failure) -> None:
+        """Adds a record: its pictures, its row, its share of the metrics. Raises OSError."""
+        row: dict[str, Any] = {
+            "index": record.index,
+            "key": record.key,
+            "source": record.source,
+            "bytes_in": record.bytes_in,
+        }
+        self._bytes_in += record.bytes_in
+        if isinstance(result, Failure):
+            problem = Problem(result.stage, result.reason, result.message)
+            row.update(status="failed", **problem._asdict())
+            self._failed[problem.reason] = self._failed.get(problem.reason, 0) + 1
+            self._highlights.add_failure(record, problem)
+        else:
+            self._pictures.write(record, result.outputs)
+            row.update(status="ok", **result.row)
+            self._sums = add(self._sums, result.sums)
+            self._sums = add(self._sums, {"image_bytes": log_bin(record.bytes_in)})
+            self._highlights.add(record, result.rank)
+        self._rows.append(row)
+        self._features.append(record.features)
+
+    def commit(self) -> ShardReport:
+        """Publishes the files and creates the commit record.
+
+        Returns:
+            This attempt's report, or the report of the attempt that was first.
+
+        Raises:
+            OSError: the storage failed; nothing is committed.
+        """
+        if (first := self._sink.committed(self._shard)) is not None:
+            return first
+        files = self._pictures.publish()
+        files.append(self._write_records())
+        report = ShardReport(
+            shard=self._shard.name,
+            read=len(self._rows),
+            written=len(self._rows) - self.failed,
+            failed_by_reason=dict(sorted(self._failed.items())),
+            bytes_in=self._bytes_in,
+            bytes_out=sum(file.size_bytes for file in files),
+            sums=plain(self._sums),
+            highlights=self._highlights.to_dict(),
+            files=tuple(files),
+            clock={
+                "started": round(self._clock.started, 3),
+                "committed": round(time.time(), 3),
+                "microseconds": self._clock.microseconds(),
+            },
+        )
+        path = commit_path(self._shard.name)
+        if storage.create_once(self._sink.root, path, report.to_json()):
+            return report
+        first = self._sink.committed(self._shard)
+        if first is None:
+            raise OSError(f"{path} was there, and is gone: something else deletes files in OUT")
+        return first
+
+    def discard(self) -> None:
+        """Deletes what is left under temporary names."""
+        self._pictures.discard()
+
+    def _write_records(self) -> FileEntry:
+        schema = pa.schema([*_COMMON_COLUMNS, *self._sink.columns])
+        table = pa.Table.from_pylist(self._rows, schema=schema)
+        if (features := feature_column(self._features)) is not None:
+            table = table.append_column("features", features)
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, compression="zstd")
+        data = buffer.getvalue().to_pybytes()
+        path = f"{RECORDS}/{self._shard.name}.parquet"
+        storage.write(self._sink.root, path, data)
+        return FileEntry(path, len(data), storage.crc32c(data))
+
+
+class _PictureFiles:
+    """A tree of picture files; each is published as it comes, whole."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._files: list[FileEntry] = []
+
+    def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
+        for kind, picture in outputs.items():
+            path = f"{kind}/{record.output_name}.{picture.format}"
+            storage.write(self._root, path, picture.data)
+            self._files.append(FileEntry(path, len(picture.data), storage.crc32c(picture.data)))
+
+    def publish(self) -> list[FileEntry]:
+        return list(self._files)
+
+    def discard(self) -> None:
+        """Nothing is temporary between two calls."""
+
+
+class _PictureRecords:
+    """One TFRecord file of tf.Examples; grows under a temporary name."""
+
+    def __init__(self, sink: Sink, shard: Shard) -> None:
+        self._root = sink.root
+        self._path = f"{sink.kind}/{shard.name}.tfrecord"
+        self._temporary = storage.temporary_path(sink.root, shard.name)
+        self._file = _Measured(storage.open_new(self._temporary))
+
+    def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
+        write_record(self._file, _example(record, outputs))  # type: ignore[arg-type]
+
+    def publish(self) -> list[FileEntry]:
+        self._file.close()
+        storage.publish(self._temporary, os.path.join(self._root, self._path))
+        return [FileEntry(self._path, self._file.size_bytes, f"{self._file.crc32c:08x}")]
+
+    def discard(self) -> None:
+        self._file.close()
+        storage.delete(self._temporary)
+
+
+_Pictures = _PictureFiles | _PictureRecords
+
+
+class _Measured:
+    """A file for writing that knows the size and crc32c of what went through it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size_bytes = 0
+        self.crc32c = 0
+
+    def write(self, data: bytes) -> int:
+        self.size_bytes += len(data)
+        self.crc32c = google_crc32c.extend(self.crc32c, data)
+        return self._file.write(data)
+
+    def close(self) -> None:
+        if not self._file.closed:
+            storage.sync(self._file)
+            self._file.close()
+
+
+def _example(record: Record, outputs: Mapping[str, Encoded]) -> bytes:
+    """A serialized tf.Example: the record's own features, then the pictures.
+
+    A feature of the input whose name a picture needs is kept as "input/<name>".
+    """
+    example = tf.train.Example.FromString(record.features)
+    features = example.features.feature
+    for kind, picture in outputs.items():
+        values = {"encoded": picture.data, "format": picture.format.encode()}
+        for suffix, value in values.items():
+            name = f"{FEATURES[kind]}/{suffix}"
+            if name in features:
+                features[f"input/{name}"].CopyFrom(features[name])
+            features[name].ClearField("kind")
+            features[name].bytes_list.value.append(value)
+    if "image/filename" not in features:
+        features["image/filename"].bytes_list.value.append(record.key.encode("utf-8", "replace"))
+    return bytes(example.SerializeToString(deterministic=True))

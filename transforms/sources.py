@@ -1,0 +1,142 @@
+"""Reading a shard: a stream of its records in order, with the bytes of each image."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from transforms import storage
+from transforms.failures import Failure
+from transforms.inputs import Shard
+from transforms.records import Item, Record
+from transforms.tfrecord import BadRecord, read_records
+
+# Gives the encoded image. A call, so that files are read by the threads that decode them.
+Load = Callable[[], bytes]
+
+
+class FeatureNames(NamedTuple):
+    """Which features of a tf.Example are what.
+
+    Attributes:
+        image: the encoded image.
+        key: the record's name. Where it is missing or empty, shard and index make one.
+    """
+
+    image: str = "image/encoded"
+    key: str = "image/filename"
+
+
+def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[Item[Load]]:
+    """Reads the records of a shard in their order; what cannot be read is a Failure in its place.
+
+    Args:
+        shard: a TFRecord file of tf.Examples, or a list of image files.
+        names: of the features that matter in a tf.Example.
+
+    Raises:
+        OSError: when a TFRecord file cannot be opened or read.
+    """
+    keys = _UniqueKeys()
+    if shard.is_tfrecord:
+        yield from _read_examples(shard, names, keys)
+        return
+    for index, file in enumerate(shard.files):
+        record = Record(
+            index=index,
+            key=keys.unique(file.path),
+            source=file.path,
+            bytes_in=file.size_bytes,
+            output_name=file.output_name,
+        )
+        yield record, _FileLoad(os.path.join(shard.root, file.path))
+
+
+class _FileLoad:
+    """Reads one image file when called."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __call__(self) -> bytes:
+        try:
+            return storage.read_bytes(self._path)
+        except OSError as error:
+            raise Failure("read", "unreadable", f"{self._path}: {error.strerror}") from error
+
+
+def _read_examples(shard: Shard, names: FeatureNames, keys: "_UniqueKeys") -> Iterator[Item[Load]]:
+    file_name = os.path.basename(shard.root)
+    with storage.open_read(shard.root) as file:
+        for index, data in enumerate(read_records(file)):
+            default_key = f"{shard.name}/{index:08d}"
+            if isinstance(data, BadRecord):
+                key, features = default_key, b""
+                load: Load | Failure = Failure("read", "bad_record", data.message)
+            else:
+                key, features, load = _parse_example(data, names)
+            record = Record(
+                index=index,
+                key=keys.unique(key or default_key),
+                source=f"{file_name}#{index}",
+                bytes_in=len(load.data) if isinstance(load, _Loaded) else 0,
+                features=features,
+            )
+            yield record, load
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """Bytes that are there already."""
+
+    data: bytes
+
+    def __call__(self) -> bytes:
+        return self.data
+
+
+def _parse_example(data: bytes, names: FeatureNames) -> tuple[str, bytes, _Loaded | Failure]:
+    """The record's name ("" if none), its other features serialized, and its image."""
+    example = tf.train.Example()
+    try:
+        example.ParseFromString(data)
+    except DecodeError as error:
+        return "", b"", Failure("read", "bad_example", f"the record is no tf.Example: {error}")
+    features = example.features.feature
+    offered = sorted(features)
+    images = list(features[names.image].bytes_list.value) if names.image in offered else []
+    keys = list(features[names.key].bytes_list.value) if names.key in offered else []
+    key = keys[0].decode("utf-8", "backslashreplace") if len(keys) == 1 else ""
+    features.pop(names.image, None)
+    rest = bytes(example.SerializeToString(deterministic=True))
+    if len(images) == 1:
+        return key, rest, _Loaded(images[0])
+    return (
+        key,
+        rest,
+        Failure(
+            "read",
+            "no_image",
+            f"expected one bytes value in feature {names.image!r}, got {len(images)}; the example "
+            f"has {', '.join(offered) or 'no features'}; name the right one by --image_feature",
+        ),
+    )
+
+
+class _UniqueKeys:
+    """Tells records of one name apart: the second `a.jpg` of a shard becomes `a.jpg~2`."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, int] = {}
+
+    def unique(self, key: str) -> str:
+        if key not in self._next:
+            self._next[key] = 2
+            return key
+        while (candidate := f"{key}~{self._next[key]}") in self._next:
+            self._next[key] += 1
+        self._next[candidate] = 2
+        return candidate

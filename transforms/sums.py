@@ -1,0 +1,93 @@
+"""The algebra of metrics: nested dicts of whole numbers that add up, in any order, exactly.
+
+A metric is sums plus a last formula. The sums are a dict of ints, lists of ints and such dicts
+again; two of them are added name by name, a shorter list as if filled with zeros. Whole numbers
+only: adding floats depends on the order, and a merged run would not equal a whole one. While a
+shard is under way, lists may be numpy arrays of whole numbers and equal length.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Sums = dict[str, Any]
+
+# Log bins: value v lies in bin floor(log(v) / log(GAMMA)); quantiles are right to 1 %.
+# DDSketch without collapsing (Masson, Rim and Lee, VLDB 2019): unlike quantile sketches that
+# compress, it merges exactly in any order.
+_GAMMA = 1.02
+
+
+def add(a: Mapping[str, Any], b: Mapping[str, Any]) -> Sums:
+    """The sum of two sums; neither is changed.
+
+    Raises:
+        TypeError: when one name holds different kinds of values, or anything but whole numbers.
+    """
+    merged = dict(a)
+    for name, value in b.items():
+        merged[name] = _add(name, merged[name], value) if name in merged else value
+    return merged
+
+
+def _add(name: str, a: Any, b: Any) -> Any:
+    if isinstance(a, int) and isinstance(b, int):
+        return a + b
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape:
+        return a + b
+    if isinstance(a, list) and isinstance(b, list):
+        longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
+        head = [x + y for x, y in zip(longer, shorter, strict=False)]
+        return head + longer[len(shorter) :]
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return add(a, b)
+    raise TypeError(f"{name}: cannot add {type(a).__name__} and {type(b).__name__}")
+
+
+def plain(sums: Mapping[str, Any]) -> Sums:
+    """The same sums as JSON holds them: lists for arrays, names in order, whatever was first."""
+    return {name: _plain(sums[name]) for name in sorted(sums)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return plain(value)
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def log_bin(value: float) -> Sums:
+    """The sums of one positive number for `quantiles`: {bin: 1}. Zero and below share a bin."""
+    return {str(math.floor(math.log(value) / math.log(_GAMMA))) if value > 0 else "zero": 1}
+
+
+def quantiles(bins: Mapping[str, int], at: tuple[float, ...]) -> list[float]:
+    """Quantiles from added-up `log_bin`s, each within 1 % of the true one.
+
+    Args:
+        bins: {bin: count}; may be empty.
+        at: which quantiles, each in [0, 1].
+
+    Returns:
+        One number for each of `at`; NaN where bins is empty.
+    """
+    ordered = sorted((-math.inf if name == "zero" else int(name), n) for name, n in bins.items())
+    counts = np.cumsum([n for _, n in ordered])
+    if not ordered:
+        return [math.nan] * len(at)
+    found = []
+    for q in at:
+        rank = max(1, math.ceil(q * int(counts[-1])))
+        name = ordered[int(np.searchsorted(counts, rank))][0]
+        found.append(0.0 if name == -math.inf else _GAMMA ** (name + 0.5))
+    return found
+
+
+def histogram_mean(counts: list[int]) -> float:
+    """Mean of values in [0, 1] that were counted in equal steps: bin i of n stands for i/(n-1)."""
+    values = np.asarray(counts, dtype=np.float64)
+    total = values.sum()
+    if total == 0:
+        return math.nan
+    return float((values * np.linspace(0, 1, len(values))).sum() / total)
