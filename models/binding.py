@@ -83,6 +83,11 @@ def bind(info: ModelInfo, card: ModelCard) -> Binding:
     signature = _pick_signature(info, card)
     image = _pick_input(info, signature, card)
     output = _pick_output(info, signature, card)
+    if output.dtype in _INTEGERS and card.output.kind in ("softmax", "sigmoid"):
+        raise ModelError(
+            f"{info.path}: output {output} holds integers, which are no {card.output.kind}; "
+            "give --output_kind=class_ids or another --output_name"
+        )
     layout, size_hw = _input_geometry(image, card)
     channels = _channels(image, layout, card)
     if card.output.kind is None and output.dtype in _INTEGERS:
@@ -132,12 +137,13 @@ def _pick_input(info: ModelInfo, signature: SignatureInfo, card: ModelCard) -> T
         image = _named(info, signature.inputs, card.input.name, "input", signature)
     else:
         images = [t for t in signature.inputs if _may_be_image(t)]
-        if len(images) != 1:
+        candidates = signature.inputs if len(signature.inputs) == 1 else images
+        if len(candidates) != 1:
             raise ModelError(
                 f"{info.path}: {len(images)} inputs of signature {signature.name!r} could take an "
                 f"image, expected one; choose it by --input_name. It offers\n  {signature}"
             )
-        image = images[0]
+        image = candidates[0]
     if len(signature.inputs) > 1:
         others = [t.name for t in signature.inputs if t.name != image.name]
         raise ModelError(
@@ -147,14 +153,23 @@ def _pick_input(info: ModelInfo, signature: SignatureInfo, card: ModelCard) -> T
     if not _may_be_image(image):
         raise ModelError(
             f"{info.path}: input {image} cannot take pixels: expected uint8 or float of rank 4, "
-            "[batch, height, width, channels]. Models of encoded bytes are not supported yet"
+            "[batch, height, width, channels]. Models of encoded bytes are not supported yet: "
+            "export a signature that takes pixels, or choose one by --signature. "
+            f"It offers\n{info.offers()}"
         )
     return image
 
 
 def _pick_output(info: ModelInfo, signature: SignatureInfo, card: ModelCard) -> TensorInfo:
     if card.output.name is not None:
-        return _named(info, signature.outputs, card.output.name, "output", signature)
+        output = _named(info, signature.outputs, card.output.name, "output", signature)
+        if output.dtype not in _FLOATS + _INTEGERS or _rank(output) not in (None, 3, 4):
+            raise ModelError(
+                f"{info.path}: output {output} cannot be masks: expected floats or integers of "
+                "rank 3 or 4, [batch, height, width, classes]; choose another by --output_name. "
+                f"It offers\n  {signature}"
+            )
+        return output
     # Scores carry the confidence, so they are preferred to class ids made from them.
     scores = [t for t in signature.outputs if t.dtype in _FLOATS and _rank(t) in (None, 4, 3)]
     ids = [t for t in signature.outputs if t.dtype in _INTEGERS and _rank(t) in (None, 3, 4)]
@@ -178,8 +193,8 @@ def _named(
         if tensor.name == name:
             return tensor
     raise ModelError(
-        f"{info.path}: signature {signature.name!r} has no {side} {name!r}. "
-        f"It offers\n  {signature}"
+        f"{info.path}: signature {signature.name!r} has no {side} {name!r}; "
+        f"choose one by --{side}_name. It offers\n  {signature}"
     )
 
 

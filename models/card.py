@@ -8,6 +8,7 @@
 Every field is optional. Flags override single fields.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -43,8 +44,8 @@ class InputCard(_Strict):
 
     name: str | None = None
     range: str | None = None
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    mean: list[pydantic.FiniteFloat] | None = None
+    std: list[pydantic.FiniteFloat] | None = None
     channels: Channels = "RGB"
     layout: Layout | None = None
     size: tuple[Positive, Positive] | None = None
@@ -115,12 +116,12 @@ class ModelCard(_Strict):
 
 
 def parse_range(text: str) -> tuple[float, float]:
-    """Parses "low,high". Raises ValueError unless it is two different numbers."""
+    """Parses "low,high". Raises ValueError unless it is two different finite numbers."""
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low = high = 0.0
-    if low == high:
+    if low == high or not math.isfinite(high - low):
         raise ValueError(f"range is {text!r}, expected low,high such as 0,1 or -1,1 or 0,255")
     return low, high
 
@@ -161,7 +162,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
             fields = yaml.safe_load(file)
     except OSError as error:
         raise ModelError(f"cannot read model card {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date 2024-13-45; [[[[...
         raise ModelError(f"model card {path} is not YAML: {error}") from error
     if not isinstance(fields, dict):
         raise ModelError(f"model card {path}: expected a mapping, got {type(fields).__name__}")

@@ -34,8 +34,8 @@ def probe(path: str, binding: Binding) -> Binding:
             "Check --value_range, --input_layout and --image_size"
         ) from error
     output = output[0]
-    if output.ndim == 2:
-        output = output[:, :, np.newaxis]
+    if output.ndim == 2:  # one value a pixel has no axis to lay out
+        output = np.expand_dims(output, 0 if binding.output_layout == "NCHW" else 2)
     if output.ndim != 3:
         raise ModelError(
             f"{path}: output {binding.output_name!r} has shape {output.shape} for one picture, "
@@ -63,8 +63,10 @@ def _find_layout(output: npt.NDArray[Any], size_hw: tuple[int, int], path: str) 
     as_nchw = _looks_scaled(output.shape[1:], size_hw)
     if as_nhwc != as_nchw:
         return "NHWC" if as_nhwc else "NCHW"
-    if as_nhwc and output.shape[0] != output.shape[2]:  # e.g. [4, 4, 2] of a square picture
-        return "NHWC" if output.shape[0] > output.shape[2] else "NCHW"
+    if as_nhwc:  # so many classes that they look like a side, e.g. [8, 12, 21] of 128x192
+        as_nhwc = _has_whole_stride(output.shape[:2], size_hw)
+        if as_nhwc != _has_whole_stride(output.shape[1:], size_hw):
+            return "NHWC" if as_nhwc else "NCHW"
     raise ModelError(
         f"{path}: the model answers {list(output.shape)} for a picture of "
         f"{size_hw[0]}x{size_hw[1]}; which axis holds the classes is unclear. "
@@ -76,6 +78,17 @@ def _looks_scaled(found: tuple[int, ...], size_hw: tuple[int, int]) -> bool:
     scales = [found[axis] / size_hw[axis] for axis in (0, 1)]
     slack = [1.5 / size_hw[axis] + 0.02 * scales[axis] for axis in (0, 1)]
     return abs(scales[0] - scales[1]) <= sum(slack) and min(found) > 1
+
+
+def _has_whole_stride(found: tuple[int, ...], size_hw: tuple[int, int]) -> bool:
+    """Whether one whole stride, or one whole factor, makes `found` out of the picture's size."""
+    height, width = size_hw
+    strides = range(1, max(size_hw) + 1)
+    return (
+        any((-(-height // n), -(-width // n)) == found for n in strides)
+        or any((height // n, width // n) == found for n in strides)
+        or (found[0] % height == 0 and found[0] * width == found[1] * height)
+    )
 
 
 def _find_kind(scores: npt.NDArray[Any], path: str) -> Kind:
@@ -97,6 +110,11 @@ def _find_kind(scores: npt.NDArray[Any], path: str) -> Kind:
 
 def _classes(binding: Binding, kind: Kind, scores: npt.NDArray[Any], path: str) -> tuple[str, ...]:
     if kind == "class_ids":
+        if scores.shape[-1] != 1:
+            raise ModelError(
+                f"{path} answers {scores.shape[-1]} integers a pixel, expected one class id; "
+                "choose another output by --output_name, or give --output_kind=logits"
+            )
         return binding.classes or tuple(f"class {i}" for i in range(UNNAMED_CLASSES))
     count = max(2, scores.shape[-1])
     if count > MAX_CLASSES:

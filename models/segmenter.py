@@ -160,22 +160,28 @@ def _prepare_graph(tf: Any, binding: Binding) -> Any:
     low, high = binding.value_range
     dtype = tf.as_dtype(binding.input_dtype)
     resizes = binding.size_hw is not None or binding.max_side_px is not None
+    # Arguments, not constants: TensorFlow turns x / constant into x * (1 / constant), and pixels
+    # would differ in the last bit from those of the people who trained the model.
+    divisor = tf.constant(255.0 / (high - low))
+    std = tf.constant(binding.std or (1.0,), tf.float32)
 
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None, None, 3], tf.uint8),
             tf.TensorSpec([2], tf.int32),
+            tf.TensorSpec([], tf.float32),
+            tf.TensorSpec([None], tf.float32),
         ]
     )
-    def prepare(images: Any, size_hw: Any) -> Any:
+    def prepare(images: Any, size_hw: Any, divisor: Any, std: Any) -> Any:
         if (low, high, resizes, dtype) == (0.0, 255.0, False, tf.uint8):
             x = images  # nothing to compute, and no rounding through floats
         else:
             x = tf.cast(images, tf.float32)
             if resizes:
                 x = _resize_bilinear(tf, x, size_hw)
-            # as people write it: x / 255, or x / 127.5 - 1
-            x = x / (255.0 / (high - low)) + low if (low, high) != (0.0, 255.0) else x
+            if (low, high) != (0.0, 255.0):
+                x = x / divisor + low  # as people write it: x / 255, or x / 127.5 - 1
         if binding.channels == "BGR":
             x = tf.reverse(x, [-1])
         elif binding.channels == "L":
@@ -184,12 +190,15 @@ def _prepare_graph(tf: Any, binding: Binding) -> Any:
         if binding.mean is not None:
             x = tf.cast(x, tf.float32) - tf.constant(binding.mean, tf.float32)
         if binding.std is not None:
-            x = tf.cast(x, tf.float32) / tf.constant(binding.std, tf.float32)
+            x = tf.cast(x, tf.float32) / std
         if binding.input_layout == "NCHW":
             x = tf.transpose(x, [0, 3, 1, 2])
         return x if x.dtype == dtype else _cast(tf, x, dtype)
 
-    return prepare
+    def call(images: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> Any:
+        return prepare(images, tf.constant(size_hw, tf.int32), divisor, std)
+
+    return call
 
 
 def _finish_graph(tf: Any, binding: Binding) -> Any:

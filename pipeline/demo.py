@@ -6,6 +6,7 @@ packed, segmented by the shipped model, and the masks are compared with the trut
 
 import io
 import os
+import shlex
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +29,15 @@ def demo(output: str, scenes: int, verbose: bool) -> int:
     make_scenes(f"{output}/scenes", scenes)
     model = os.path.join(os.path.dirname(shipped.__file__), "digits_segmenter")
     more = ["--verbose"] if verbose else []
+    pack = ["pack", f"--input={output}/scenes", f"--output={output}/shards"]
+    segment = ["segment", f"--input={output}/shards/images", f"--output={output}/segmented"]
     commands = [
-        f"pack --input {output}/scenes --output {output}/shards"
-        f" --images_per_shard {_SCENES_PER_SHARD}",
-        f"segment --input {output}/shards/images --output {output}/segmented"
-        f" --model {model} --model_card {model}.card.yaml",
+        [*pack, f"--images_per_shard={_SCENES_PER_SHARD}"],
+        [*segment, f"--model={model}", f"--model_card={model}.card.yaml"],
     ]
     for command in commands:
-        print(f"\n$ pixelmill {command}", flush=True)
-        code = cli.main([*command.split(" "), *more])
+        print("\n$ pixelmill", shlex.join(command), flush=True)
+        code = cli.main([*command, *more])
         if code != 0:
             return code
     confusion = compare(f"{output}/shards", f"{output}/segmented")

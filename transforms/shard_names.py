@@ -15,9 +15,10 @@ _EXTENSION = "|".join(re.escape(extension) for extension in TFRECORD_EXTENSIONS)
 _SHARD = re.compile(
     rf"^(?P<stem>.+?)(?P<before>(?:{_EXTENSION})(?:\.gz)?)?"
     rf"-(?P<index>\d{{5,}})-of-(?P<count>\d{{5,}})"
-    rf"(?P<after>(?:{_EXTENSION})?(?:\.gz)?)$"
+    rf"(?P<after>(?:{_EXTENSION})?(?:\.gz)?)\Z",
+    re.DOTALL,  # a file name may hold line breaks
 )
-_TFRECORD = re.compile(rf"(?:{_EXTENSION})(?:\.gz)?$")
+_TFRECORD = re.compile(rf"(?:{_EXTENSION})(?:\.gz)?\Z")
 
 
 @dataclasses.dataclass(frozen=True, order=True)

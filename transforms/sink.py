@@ -15,6 +15,7 @@ input gives the same output. Its own commit record is refused, and the first one
 import contextlib
 import dataclasses
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
@@ -170,6 +171,7 @@ class ShardWriter:
             clock={
                 "started": round(self._clock.started, 3),
                 "committed": round(time.time(), 3),
+                "process": f"{socket.gethostname()}:{os.getpid()}",
                 "microseconds": self._clock.microseconds(),
             },
         )

@@ -147,7 +147,8 @@ class _Gunzip:
             self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
         self._raw = self._raw or self._file.read(_CHUNK_BYTES)
         data = self._inflate.decompress(self._raw, _CHUNK_BYTES)
-        progressed = bool(data or self._raw)
+        if not (data or self._raw or self._inflate.eof):
+            raise zlib.error("it was cut: the file ends before the stream does")
         self._raw = self._inflate.unconsumed_tail
         self._ready += data
-        return progressed
+        return True
