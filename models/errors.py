@@ -1,5 +1,9 @@
-"""The one error of this layer: a model cannot be bound as asked."""
+"""Errors that a person can mend: their messages are shown without a traceback."""
 
 
-class ModelError(ValueError):
-    """The model, its card or a flag does not fit; the message says what to do."""
+class UserError(ValueError):
+    """What was asked cannot be done. The message says what was got, and what to do."""
+
+
+class ModelError(UserError):
+    """The model, its card or a flag does not fit."""

@@ -81,13 +81,17 @@ def _looks_scaled(found: tuple[int, ...], size_hw: tuple[int, int]) -> bool:
 
 
 def _has_whole_stride(found: tuple[int, ...], size_hw: tuple[int, int]) -> bool:
-    """Whether one whole stride, or one whole factor, makes `found` out of the picture's size."""
+    """Whether `found` is the picture divided or multiplied by a whole number, as networks do.
+
+    Where a side cannot be divided, only the usual strides count, rounded up or down.
+    """
     height, width = size_hw
-    strides = range(1, max(size_hw) + 1)
-    return (
-        any((-(-height // n), -(-width // n)) == found for n in strides)
-        or any((height // n, width // n) == found for n in strides)
-        or (found[0] % height == 0 and found[0] * width == found[1] * height)
+    whole = height % found[0] == 0 or found[0] % height == 0
+    if whole and found[0] * width == found[1] * height:
+        return True
+    return any(
+        found in ((-(-height // stride), -(-width // stride)), (height // stride, width // stride))
+        for stride in (2, 4, 8, 16, 32, 64)
     )
 
 

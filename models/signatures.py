@@ -12,7 +12,7 @@ Shape = tuple[int | None, ...] | None  # None: even the rank is unknown
 
 @dataclasses.dataclass(frozen=True)
 class TensorInfo:
-    """One input or output of a signature; dtype as TensorFlow names it, "float32"."""
+    """One input or output of a signature; dtype as TensorFlow names it, "float32", or "unknown"."""
 
     name: str
     dtype: str
@@ -115,18 +115,25 @@ def _files(path: str) -> Iterator[tuple[str, str]]:
 
 
 def _tensors(infos) -> tuple[TensorInfo, ...]:  # type: ignore[no-untyped-def]  # a proto map
-    from tensorflow.dtypes import as_dtype
-
     return tuple(
         TensorInfo(
             name=name,
-            dtype=as_dtype(infos[name].dtype).name,
+            dtype=_dtype_name(infos[name].dtype),
             shape=None
             if infos[name].tensor_shape.unknown_rank
             else tuple(None if d.size < 0 else d.size for d in infos[name].tensor_shape.dim),
         )
         for name in sorted(infos)
     )
+
+
+def _dtype_name(number: int) -> str:
+    from tensorflow.dtypes import as_dtype
+
+    try:
+        return str(as_dtype(number).name)
+    except TypeError:  # of a newer TensorFlow, or unset: ragged and other composite tensors
+        return "unknown"
 
 
 def _dim(size: int | None) -> str:

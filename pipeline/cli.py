@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from models.errors import UserError
 from models.loading import import_tensorflow
 from pipeline import flags
 
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(parsed, rest)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
-    except ValueError as error:  # what a person can mend: InputError, ModelError, RunError ...
+    except UserError as error:
         if getattr(parsed, "verbose", False):
             traceback.print_exc()
         return _say(str(error), CANNOT_START)

@@ -25,7 +25,7 @@ _SCENES_PER_SHARD = 24
 
 
 def demo(output: str, scenes: int, verbose: bool) -> int:
-    """Runs the demo into a folder. Returns an exit code; raises ValueError like the commands do."""
+    """Runs the demo into a folder. Returns an exit code; raises UserError like the commands do."""
     make_scenes(f"{output}/scenes", scenes)
     model = os.path.join(os.path.dirname(shipped.__file__), "digits_segmenter")
     more = ["--verbose"] if verbose else []

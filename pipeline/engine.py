@@ -13,13 +13,14 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from models.errors import UserError
 from transforms.live import LIVE
 
 _LOCAL = {None, "direct", "local", "directrunner", "fnapirunner"}
 _GRACE_S = 10.0
 
 
-class FlagError(ValueError):
+class FlagError(UserError):
     """A flag is unknown, contradicts another, or asks for what cannot be done."""
 
 

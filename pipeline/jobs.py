@@ -21,7 +21,7 @@ from pipeline.summary import summary
 from transforms import pack, segment, storage
 from transforms.beam_shards import MergeReports, ProcessShards, ReadPlan
 from transforms.decode import DecodePolicy
-from transforms.inputs import Plan, cut, cut_images, list_input, pair_masks, plan_input
+from transforms.inputs import InputError, Plan, cut, cut_images, list_input, pair_masks, plan_input
 from transforms.live import Interrupted
 from transforms.shard_work import Operator, committed_names, committed_totals
 from transforms.sink import Sink
@@ -29,7 +29,7 @@ from transforms.sources import FeatureNames
 
 
 def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
-    """`pixelmill segment`. Returns the exit code; raises ValueError for what a person can mend."""
+    """`pixelmill segment`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
     plan = plan_input(flags.input, flags.files_per_shard)
@@ -68,12 +68,12 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
 
 
 def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
-    """`pixelmill pack`. Returns the exit code; raises ValueError for what a person can mend."""
+    """`pixelmill pack`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
     listing = list_input(flags.input)
     if cut(listing).kind == "tfrecord":
-        raise ValueError(f"{flags.input} holds TFRecord files already; pack takes image files")
+        raise InputError(f"{flags.input} holds TFRecord files already; pack takes image files")
     images, masks = pair_masks(listing.files)
     shards = tuple(cut_images(listing.root, images, flags.images_per_shard, masks))
     plan = Plan(shards, "images", listing.ignored)

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from transforms import storage
 from transforms.inputs import Plan
@@ -73,8 +72,9 @@ class Progress:
 
 
 @contextmanager
-def show_progress(progress: Progress, stream: TextIO = sys.stderr) -> Iterator[None]:
+def show_progress(progress: Progress) -> Iterator[None]:
     """Keeps the line up to date while the block runs: in place on a terminal, else line by line."""
+    stream = sys.stderr
     terminal = stream.isatty()
     over = threading.Event()
 

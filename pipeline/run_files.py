@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from models.errors import UserError
 from pipeline import __version__
 from transforms import storage
 from transforms.inputs import Plan
 from transforms.shard_report import Totals, json_lines
-from transforms.sums import histogram_mean, plain, quantiles
+from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 
 FORMAT = 1
 RUN, PLAN, LEGEND = "run.json", "plan.jsonl", "legend.json"
@@ -28,7 +29,7 @@ _VERSIONS_OF = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "numpy", "pyar
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """OUT cannot be used as asked; the message says what to do."""
 
 
@@ -220,9 +221,13 @@ def metrics_of(totals: Totals, planned: int, found_legend: dict[str, Any] | None
     }
     if "brightness" in sums:
         named["mean_brightness"] = 255 * histogram_mean(sums["brightness"])
-    for name in ("image_bytes", "widths", "heights"):
+    for name, find in (
+        ("image_bytes", quantiles),
+        ("widths", exact_quantiles),
+        ("heights", exact_quantiles),
+    ):
         if name in sums:
-            values = quantiles(sums[name], _QUANTILES)
+            values = find(sums[name], _QUANTILES)
             named[f"{name}_quantiles"] = dict(zip(map(str, _QUANTILES), values, strict=True))
     if found_legend is not None and "class_pixels" in sums:
         named["classes"] = _class_table(sums, found_legend)

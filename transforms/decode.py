@@ -18,12 +18,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from transforms.failures import Failure
 
-# Pillow's own limit is a warning below and an error above; ours is an error at max_pixels.
-Image.MAX_IMAGE_PIXELS = None
-
 MAX_PIXELS = 100_000_000
 Alpha = Literal["drop", "white", "black"]
 _BRIGHTNESS_GRID_PX = 128
+_RARE_TIFF_CODECS = ("webp", "zstd", "lzma", "jpeg2000")
 _ORIENTATION_TAG = 0x0112
 
 
@@ -98,7 +96,12 @@ def decode(data: bytes, policy: DecodePolicy) -> Picture:
 
 
 def _decode(data: bytes, policy: DecodePolicy) -> Picture:
+    # Some plugins (icons) decode while they open: then Pillow's own check, an error above twice
+    # this number, is the only one in time. Ours below is exact, and comes first for all others.
+    Image.MAX_IMAGE_PIXELS = policy.max_pixels
     with Image.open(io.BytesIO(data)) as image:
+        if image.format == "EPS":  # Pillow would run Ghostscript on a stranger's program
+            raise Failure("decode", "unsupported", "PostScript is a program, not a picture")
         width, height = image.size
         if width * height > policy.max_pixels:
             raise Failure(
@@ -107,22 +110,41 @@ def _decode(data: bytes, policy: DecodePolicy) -> Picture:
                 f"the header says {width}x{height} = {width * height:,} pixels, "
                 f"at most {policy.max_pixels:,} are allowed; raise --max_pixels if this is meant",
             )
-        stored_mode = image.mode
+        stored_mode, stored_hw = image.mode, (height, width)
+        orientation = 1
+        if image.format == "TIFF":  # Pillow turns these upright while loading, size included
+            orientation = _orientation(image)
+            stored_hw = (width, height) if orientation >= 5 else (height, width)
         if policy.draft_px is not None and image.format == "JPEG":
             image.draft(None, (policy.draft_px, policy.draft_px))
-        image.load()
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        try:
+            image.load()
+        except OSError as error:
+            if image.info.get("compression") not in _RARE_TIFF_CODECS:
+                raise
+            raise Failure(
+                "decode",
+                "unsupported",
+                f"a TIFF of compression {image.info['compression']}, which this Pillow was built "
+                f"without ({error}); save it with another",
+            ) from error
+        orientation = max(orientation, _orientation(image))
         upright = ImageOps.exif_transpose(image)
         pixels = _to_rgb(upright, policy.alpha)
         facts = Facts(
             size_hw=(pixels.shape[0], pixels.shape[1]),
-            stored_hw=(height, width),
+            stored_hw=stored_hw,
             format=image.format or "unknown",
             mode=stored_mode,
-            orientation=orientation if orientation in range(1, 9) else 1,
+            orientation=orientation,
             brightness=_brightness(pixels),
         )
         return Picture(pixels, facts)
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(_ORIENTATION_TAG, 1)
+    return value if value in range(1, 9) else 1
 
 
 def _brightness(pixels: npt.NDArray[np.uint8]) -> float:
@@ -163,7 +185,7 @@ def _grey_to_uint8(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 def _reason(error: Exception, data: bytes) -> str:
     text = str(error).lower()
-    if isinstance(error, Image.DecompressionBombError):
+    if isinstance(error, Image.DecompressionBombError) or "too large" in text:
         return "too_large"
     if "truncated" in text or isinstance(error, EOFError):
         return "truncated"
@@ -173,7 +195,10 @@ def _reason(error: Exception, data: bytes) -> str:
         return "unsupported"
     if "decoder error -2" in text or isinstance(error, zlib.error | struct.error):
         return "corrupt"
-    if any(hint in text for hint in ("no decoder", "not available", "webp", "compression")):
+    if any(
+        hint in text
+        for hint in ("no decoder", "not available", "cannot find loader", "webp", "compression")
+    ):
         return "unsupported"
     return "corrupt"
 

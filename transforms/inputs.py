@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from models.errors import UserError
 from transforms import storage
 from transforms.shard_names import (
     ShardName,
@@ -23,14 +24,15 @@ from transforms.shard_names import (
 )
 
 IMAGE_EXTENSIONS = (
-    *(".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 FILES_PER_SHARD = 256
 _MASK_SUFFIX = "_mask"
+_STEM_LENGTH = 100  # of a shard's name, so that all names made from it fit a file system
 
 
-class InputError(ValueError):
+class InputError(UserError):
     """The input cannot be planned: a message for the person who asked, with the way out."""
 
 
@@ -100,8 +102,11 @@ class Plan:
 
     @staticmethod
     def from_lines(text: str) -> "Plan":
-        """Raises ValueError or KeyError for text that `to_lines` did not write."""
-        shards = tuple(Shard.from_json(line) for line in text.splitlines())
+        """Raises ValueError for text that `to_lines` did not write."""
+        try:
+            shards = tuple(Shard.from_json(line) for line in text.splitlines())
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"it is no plan: {error}") from error
         return Plan(shards, "tfrecord" if all(s.is_tfrecord for s in shards) else "images")
 
     def digest(self) -> str:
@@ -152,9 +157,13 @@ def cut(listing: Listing, files_per_shard: int = FILES_PER_SHARD) -> Plan:
             f"below {listing.root}; name one kind, for example with a glob like '*.tfrecord'"
         )
     names = [shard_id(path) for path, _ in records]
-    if doubles := sorted({name for name in names if names.count(name) > 1}):
-        same = [path for path, _ in records if shard_id(path) == doubles[0]]
-        raise InputError(f"{' and '.join(same)} would both become shard {doubles[0]}; name one")
+    owner: dict[str, str] = {}
+    for name, (path, _) in zip(names, records, strict=True):
+        if not _is_text(name):
+            raise InputError(f"the name of {os.fsencode(path)!r} is not UTF-8; rename the file")
+        other = owner.setdefault(name.casefold(), path)
+        if other != path:
+            raise InputError(f"{other} and {path} would both become shard {name}; name one")
     shards = tuple(
         Shard(name, f"{listing.root}/{path}", size)
         for name, (path, size) in zip(names, records, strict=True)
@@ -243,10 +252,6 @@ def list_input(pattern: str) -> Listing:
             files, others = _list_one(os.path.abspath(os.path.expanduser(part)))
         except OSError as error:
             raise InputError(f"cannot read {error.filename or part}: {error.strerror}") from error
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(str(error)) from error
         found.update(files)
         ignored.extend(others)
     root = _common_root(parts, list(found))
@@ -285,6 +290,8 @@ def _list_folder(path: str) -> tuple[dict[str, int], list[str]]:
 
 
 def _numbered(base: str, count: int) -> Iterator[str]:
+    if count < 1:
+        raise InputError(f"{base}@{count} names no shard; the number after @ is how many there are")
     for index, names in enumerate(expand_at_count(base, count)):
         found = next((name for name in names if os.path.isfile(name)), None)
         if found is None:
@@ -300,8 +307,9 @@ def _common_root(parts: Sequence[str], paths: Sequence[str]) -> str:
     roots = []
     for part in parts:
         path = os.path.abspath(os.path.expanduser(part))
-        while glob.has_magic(path) or not os.path.isdir(path):
-            path = os.path.dirname(path)
+        if not os.path.isdir(path):  # a folder may have a name that looks like a glob
+            while glob.has_magic(path) or not os.path.isdir(path):
+                path = os.path.dirname(path)
         roots.append(path)
     return os.path.commonpath(roots) if roots else os.path.commonpath(paths)
 
@@ -316,7 +324,16 @@ def _is_tfrecord(path: str) -> bool:
 
 def _safe_stem(name: str) -> str:
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
-    return safe.lstrip("._-") or "images"
+    return safe.lstrip("._-")[:_STEM_LENGTH] or "images"
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is Unicode: not so when the file system holds other bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _counts(names: Iterable[str]) -> dict[str, int]:

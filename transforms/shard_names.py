@@ -9,6 +9,7 @@ Three spellings of "shard 3 of 10" are met in the field and understood here:
 
 import dataclasses
 import re
+from collections.abc import Iterator
 
 TFRECORD_EXTENSIONS = (".tfrecord", ".tfrecords", ".tfrec", ".tfr", ".record")
 _EXTENSION = "|".join(re.escape(extension) for extension in TFRECORD_EXTENSIONS)
@@ -84,8 +85,8 @@ def split_at_count(pattern: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def expand_at_count(base: str, count: int) -> list[tuple[str, ...]]:
-    """For each of `count` shards the file names it may have, the likeliest first.
+def expand_at_count(base: str, count: int) -> Iterator[tuple[str, ...]]:
+    """Yields for each of `count` shards the file names it may have, the likeliest first.
 
     Args:
         base: a path with or without an extension, `data/train.tfrecord`.
@@ -95,7 +96,6 @@ def expand_at_count(base: str, count: int) -> list[tuple[str, ...]]:
     extension = match[0] if match else ""
     stem = base[: len(base) - len(extension)]
     extensions = (extension,) if extension else ("", *TFRECORD_EXTENSIONS)
-    return [
-        tuple(name for ext in extensions for name in ShardName(stem, i, count).spellings(ext))
-        for i in range(count)
-    ]
+    for i in range(count):
+        shard = ShardName(stem, i, count)
+        yield tuple(name for ext in extensions for name in shard.spellings(ext))

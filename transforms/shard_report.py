@@ -206,4 +206,4 @@ def allowed_failures(read: int, max_failed_fraction: float) -> int:
     """
     if max_failed_fraction <= 0:
         return 0
-    return max(1, int(read * max_failed_fraction))
+    return max(1, int(round(read * max_failed_fraction, 6)))  # 100 * 0.29 is 28.999999999999996

@@ -46,8 +46,7 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
                 with clock("write"):
                     writer.write(record, result)
                 LIVE.update(shard.name, writer.read, writer.failed)
-            with clock("commit"):
-                return writer.commit()
+            return writer.commit()
     except OSError as error:
         return ShardReport(shard.name, error=f"{type(error).__name__}: {error}")
     finally:

@@ -156,8 +156,9 @@ class ShardWriter:
         """
         if (first := self._sink.committed(self._shard)) is not None:
             return first
-        files = self._pictures.publish()
-        files.append(self._write_records())
+        with self._clock("commit"):
+            files = self._pictures.publish()
+            files.append(self._write_records())
         report = ShardReport(
             shard=self._shard.name,
             read=len(self._rows),

@@ -10,21 +10,25 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import google_crc32c
 
+from models.errors import UserError
+
 TEMPORARY = "_tmp"
 _COPY_BYTES = 1 << 20
+_LOCK_SECONDS = 10.0
 
 
 def check_supported(path: str) -> None:
-    """Raises ValueError for a path that this storage cannot serve, with the way out."""
+    """Raises UserError for a path that this storage cannot serve, with the way out."""
     scheme, found, _ = path.partition("://")
     if found:
-        raise ValueError(
+        raise UserError(
             f"{path}: {scheme}:// is not supported yet; copy the data to a local path first"
         )
 
@@ -101,7 +105,8 @@ def temporary_path(root: str, name: str) -> str:
     """A new path in root/_tmp (same file system as root) that no other attempt will use."""
     folder = os.path.join(root, TEMPORARY)
     os.makedirs(folder, exist_ok=True)
-    return os.path.join(folder, f"{os.path.basename(name)[-80:]}.{secrets.token_hex(8)}")
+    # 48 characters are at most 192 bytes; a file name may have 255
+    return os.path.join(folder, f"{os.path.basename(name)[-48:]}.{secrets.token_hex(8)}")
 
 
 def sync(file: IO[bytes]) -> None:
@@ -119,7 +124,11 @@ def publish(temporary: str, final: str) -> None:
 def write(root: str, path: str, data: bytes) -> None:
     """Writes root/path whole: readers see the old content or the new, never a part."""
     temporary = _write_temporary(root, path, data)
-    publish(temporary, os.path.join(root, path))
+    try:
+        publish(temporary, os.path.join(root, path))
+    except OSError:
+        delete(temporary)
+        raise
     _sync_folder(os.path.dirname(os.path.join(root, path)))
 
 
@@ -149,10 +158,19 @@ def create_once(root: str, path: str, data: bytes) -> bool:
 def _create_without_links(temporary: str, final: str) -> bool:
     """For file systems that know no hard links: a lock folder decides who renames."""
     lock = f"{final}.lock"
-    try:
-        os.mkdir(lock)
-    except FileExistsError:
-        return False
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            os.mkdir(lock)
+            break
+        except FileExistsError:  # who holds it may not have renamed yet, or may have failed
+            if os.path.exists(final):
+                return False
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    errno.ETIMEDOUT, "left by a process that died? then delete it", lock
+                ) from None
+            time.sleep(0.01)
     try:
         if os.path.exists(final):
             return False
@@ -164,9 +182,13 @@ def _create_without_links(temporary: str, final: str) -> bool:
 
 def _write_temporary(root: str, path: str, data: bytes) -> str:
     temporary = temporary_path(root, path)
-    with open(temporary, "xb") as file:
-        file.write(data)
-        sync(file)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            sync(file)
+    except OSError:
+        delete(temporary)  # on a full disk it would be in the way of the next attempt
+        raise
     return temporary
 
 

@@ -72,16 +72,22 @@ def quantiles(bins: Mapping[str, int], at: tuple[float, ...]) -> list[float]:
     Returns:
         One number for each of `at`; NaN where bins is empty.
     """
-    ordered = sorted((-math.inf if name == "zero" else int(name), n) for name, n in bins.items())
-    counts = np.cumsum([n for _, n in ordered])
-    if not ordered:
+    middle = {0.0 if name == "zero" else _GAMMA ** (int(name) + 0.5): n for name, n in bins.items()}
+    return _quantiles(middle, at)
+
+
+def exact_quantiles(counts: Mapping[str, int], at: tuple[float, ...]) -> list[float]:
+    """The same from counts of whole numbers, {"480": 3}, without an error."""
+    return _quantiles({float(name): n for name, n in counts.items()}, at)
+
+
+def _quantiles(counts: Mapping[float, int], at: tuple[float, ...]) -> list[float]:
+    if not counts:
         return [math.nan] * len(at)
-    found = []
-    for q in at:
-        rank = max(1, math.ceil(q * int(counts[-1])))
-        name = ordered[int(np.searchsorted(counts, rank))][0]
-        found.append(0.0 if name == -math.inf else _GAMMA ** (name + 0.5))
-    return found
+    values = sorted(counts)
+    upto = np.cumsum([counts[value] for value in values])
+    ranks = [max(1, math.ceil(q * int(upto[-1]))) for q in at]
+    return [values[int(np.searchsorted(upto, rank))] for rank in ranks]
 
 
 def histogram_mean(counts: list[int]) -> float:

@@ -216,16 +216,19 @@ def test_a_graph_with_damaged_bytes(saved, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [0, 9999])
-def test_a_signature_of_a_dtype_that_does_not_exist(tmp_path, dtype):
+def test_a_dtype_that_this_tensorflow_does_not_know_is_no_dead_end(tmp_path, dtype):
+    """Composite tensors have none; the other signatures of the model can still be used."""
     import_tensorflow()
     from tensorflow.core.protobuf import saved_model_pb2
 
     proto = saved_model_pb2.SavedModel()
-    signature = proto.meta_graphs.add().signature_def["serving_default"]
-    signature.inputs["x"].dtype = dtype
+    signatures = proto.meta_graphs.add().signature_def
+    signatures["odd"].inputs["x"].dtype = dtype
+    signatures["plain"].inputs["x"].dtype = 1
     (tmp_path / "saved_model.pb").write_bytes(proto.SerializeToString())
-    with pytest.raises(ValueError, match=r"saved_model\.pb.*'x'"):
-        read_model(str(tmp_path))
+    odd, plain = read_model(str(tmp_path)).signatures
+    assert str(odd) == "odd(x: unknown[]) -> "
+    assert str(plain) == "plain(x: float32[]) -> "
 
 
 # Models of strangers

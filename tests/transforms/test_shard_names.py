@@ -118,7 +118,7 @@ def test_at_count_is_split_at_its_last_sign():
 @given(STEMS, st.integers(1, 12), EXTENSIONS)
 def test_at_count_names_every_shard_in_order_and_no_other(stem, count, extension):
     assume(not stem.endswith(".gz"))
-    names = expand_at_count(f"data/{stem}{extension}", count)
+    names = list(expand_at_count(f"data/{stem}{extension}", count))
     assert len(names) == count
     for index, spellings in enumerate(names):
         found = {parse_shard_name(name.removeprefix("data/")) for name in spellings}
@@ -133,7 +133,7 @@ def test_at_count_without_an_extension_tries_the_known_ones():
 
 
 def test_at_count_with_an_extension_tries_its_two_spellings_only():
-    assert expand_at_count("d/train.tfrecord", 2)[1] == (
+    assert list(expand_at_count("d/train.tfrecord", 2))[1] == (
         "d/train-00001-of-00002.tfrecord",
         "d/train.tfrecord-00001-of-00002",
     )

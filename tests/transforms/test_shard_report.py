@@ -93,7 +93,7 @@ def test_totals_count_every_shard_once(all_reports):
 def test_a_commit_record_comes_back_from_json(report):
     if report.error is None:
         assert ShardReport.from_json(report.to_json()) == report
-        assert list(json.loads(report.to_json()))[0] == "format"
+        assert next(iter(json.loads(report.to_json()))) == "format"
 
 
 def test_a_commit_record_has_one_field_a_line_and_no_error():

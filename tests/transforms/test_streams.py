@@ -1,6 +1,7 @@
 """Order, bounds and completeness of the generators that overlap work."""
 
 import contextlib
+import itertools
 import random
 import threading
 import time
@@ -92,7 +93,7 @@ def test_ordered_map_runs_as_many_at_once_as_allowed_and_no_more(pool):
 
 
 def test_ordered_map_asks_for_its_bound_before_each_item(pool):
-    bounds = iter([4] * 10 + [1] * 30)
+    bounds = itertools.chain([4] * 10, itertools.repeat(1))
     taken = 0
 
     def source():
@@ -115,7 +116,7 @@ def test_an_exception_comes_in_the_place_of_its_item_and_the_pool_stays_usable(p
     got = []
     with pytest.raises(KeyError, match="seven"):
         for value in ordered_map(pool, fail_at_7, range(1000), lambda: 5):
-            got.append(value)  # noqa: PERF402  # what came before the error matters
+            got.append(value)  # what came before the error matters
     assert got == list(range(7))
     assert list(ordered_map(pool, lambda n: -n, range(9), lambda: 4)) == [-n for n in range(9)]
 

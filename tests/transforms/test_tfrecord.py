@@ -1,4 +1,4 @@
-"""TFRecord files: TensorFlow's own are read, ours are read by TensorFlow, damage is never silent."""
+"""TFRecord files: TensorFlow reads ours, we read its, and damage is never silent."""
 
 import gzip
 import io

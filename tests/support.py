@@ -1,0 +1,60 @@
+"""What tests of whole runs share: running the command apart, and comparing two runs."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+CLASSES = 5  # of the tiny model
+Segment = Callable[..., int]
+
+
+def run_apart(arguments: Sequence[str], timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def content(out: str | Path) -> dict[str, str]:
+    """What a run promises to be always the same: a digest of every output, clock readings aside."""
+    found: dict[str, str] = {}
+    root = Path(out)
+    for folder in ("masks", "images", "confidence", "records"):
+        for path in sorted(root.glob(f"{folder}/**/*")):
+            if path.is_file():
+                found[str(path.relative_to(root))] = _digest(path.read_bytes())
+    for path in [*sorted(root.glob("metrics/**/*.json")), root / "metrics.json"]:
+        fields = json.loads(path.read_bytes())
+        del fields["clock"]
+        found[str(path.relative_to(root))] = _digest(json.dumps(fields).encode())
+    for name in ("legend.json", "plan.jsonl", "_SUCCESS"):
+        found[name] = _digest((root / name).read_bytes())
+    return found
+
+
+def commits(out: str | Path) -> dict[str, str]:
+    """The commit records as they are, clock readings included."""
+    root = Path(out)
+    return {path.name: _digest(path.read_bytes()) for path in root.glob("metrics/**/*.json")}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def real_data(name: str) -> str:
+    """A folder of the real data; skips the test where it is absent."""
+    root = os.environ.get("PIXELMILL_REAL_DATA")
+    if not root:
+        pytest.skip("PIXELMILL_REAL_DATA does not name the folder of real images and models")
+    return os.path.join(root, name)

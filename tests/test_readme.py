@@ -1,0 +1,55 @@
+"""The README's commands are run, in order, as a new user would."""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.shipped.digit_scenes import scene
+from pipeline import cli
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_console_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    shutil.copytree(ROOT / "models" / "shipped", tmp_path / "models" / "shipped")
+    (tmp_path / "photos").mkdir()
+    for index in range(10):
+        Image.fromarray(scene(1, index)[0]).save(tmp_path / "photos" / f"{index}.jpg")
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^\$ pixelmill (.+)$", text, re.MULTILINE)
+    assert len(commands) >= 6
+    for command in commands:
+        assert cli.main(command.split()) == 0, command
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 10
+    assert len(list((tmp_path / "out2" / "masks").iterdir())) == 3
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make ([\w-]+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / link).exists(), link
+
+
+def test_flags_in_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["segment", "--help"])
+    known = set(re.findall(r"--\w+", capsys.readouterr().out))
+    beam = {"--runner", "--direct_num_workers", "--images_per_shard", "--help"}
+    used = set(re.findall(r"(?<![\w-])--[a-z]\w+", (ROOT / "README.md").read_text()))
+    assert used - known - beam == set()
+
+
+def test_no_path_of_one_machine() -> None:
+    assert os.path.dirname(sys.executable) not in (ROOT / "README.md").read_text()
