@@ -58,3 +58,15 @@ def real_data(name: str) -> str:
     if not root:
         pytest.skip("PIXELMILL_REAL_DATA does not name the folder of real images and models")
     return os.path.join(root, name)
+
+
+def run_measured(arguments: Sequence[str]) -> tuple[int, int]:
+    """Runs the command line apart; returns its exit code and its peak memory in bytes."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * 1024

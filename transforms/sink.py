@@ -48,6 +48,7 @@ _COMMON_COLUMNS = [
     pa.field("index", pa.int64()),
     pa.field("key", pa.string()),
     pa.field("source", pa.string()),
+    pa.field("output_name", pa.string()),
     pa.field("status", pa.string()),
     pa.field("stage", pa.string()),
     pa.field("reason", pa.string()),
@@ -128,6 +129,7 @@ class ShardWriter:
             "index": record.index,
             "key": record.key,
             "source": record.source,
+            "output_name": record.output_name or None,
             "bytes_in": record.bytes_in,
         }
         self._bytes_in += record.bytes_in
@@ -239,8 +241,10 @@ class _PictureRecords:
         return [FileEntry(self._path, self._file.size_bytes, f"{self._file.crc32c:08x}")]
 
     def discard(self) -> None:
-        self._file.close()
-        storage.delete(self._temporary)
+        try:
+            self._file.close()
+        finally:  # a full disk, where closing fails, is where it matters most
+            storage.delete(self._temporary)
 
 
 _Pictures = _PictureFiles | _PictureRecords
@@ -277,7 +281,10 @@ def _example(record: Record, outputs: Mapping[str, Encoded]) -> bytes:
         for suffix, value in values.items():
             name = f"{FEATURES[kind]}/{suffix}"
             if name in features:
-                features[f"input/{name}"].CopyFrom(features[name])
+                kept = f"input/{name}"
+                while kept in features:  # the input was made by such a run itself
+                    kept = f"input/{kept}"
+                features[kept].CopyFrom(features[name])
             features[name].ClearField("kind")
             features[name].bytes_list.value.append(value)
     if "image/filename" not in features:

@@ -47,8 +47,8 @@ def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[I
     for index, file in enumerate(shard.files):
         record = Record(
             index=index,
-            key=keys.unique(file.path),
-            source=file.path,
+            key=keys.unique(_text(file.path)),
+            source=_text(file.path),
             bytes_in=file.size_bytes,
             output_name=file.output_name,
         )
@@ -65,7 +65,12 @@ class _FileLoad:
         try:
             return storage.read_bytes(self._path)
         except OSError as error:
-            raise Failure("read", "unreadable", f"{self._path}: {error.strerror}") from error
+            raise Failure("read", "unreadable", f"{_text(self._path)}: {error.strerror}") from error
+
+
+def _text(path: str) -> str:
+    r"""The path as text that can be stored: bytes that are no UTF-8 as `\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _read_examples(shard: Shard, names: FeatureNames, keys: "_UniqueKeys") -> Iterator[Item[Load]]:

@@ -218,7 +218,7 @@ def _contrasting_colour(
 @functools.cache
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """All digits: float32 [1797, 8, 8] in 0..16 and their values, int64 [1797] in 0..9."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     data = load_digits()
     glyphs, labels = data.images.astype(np.float32), data.target.astype(np.int64)

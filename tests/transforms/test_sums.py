@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.sums import add, histogram_mean, log_bin, plain, quantiles
+from transforms.sums import add, exact_quantiles, histogram_mean, log_bin, plain, quantiles
 
 # One kind of value by name, as operators keep to.
 COUNTS = st.integers(-(10**15), 10**15)
@@ -124,3 +124,9 @@ def test_histogram_mean_is_the_mean_of_what_was_counted(bytes_):
 
 def test_histogram_mean_of_nothing_is_not_a_number():
     assert math.isnan(histogram_mean([0] * 256))
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=1, max_size=30), st.floats(0, 1))
+def test_quantiles_of_counted_whole_numbers_are_exact(values, q):
+    counts = total({str(value): 1} for value in values)
+    assert exact_quantiles(counts, (q,)) == [np.quantile(values, q, method="inverted_cdf")]
