@@ -33,7 +33,7 @@ $(READY): requirements.lock setup.py
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check setuptools
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade setuptools
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
 	.venv-lock/bin/python -m pip freeze --all --exclude pip --exclude pixelmill > requirements.lock
 	rm -rf .venv-lock build pixelmill.egg-info

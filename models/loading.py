@@ -63,9 +63,10 @@ def load_signature(path: str, binding: "Binding") -> Callable[..., Mapping[str, 
         with quiet_stderr():
             model = tf.saved_model.load(path, tags=binding.tags)
     except Exception as error:  # the loader raises a dozen kinds for models that it cannot take
-        raise ModelError(
-            f"TensorFlow {tf.__version__} cannot load {path}: {first_line(error)}"
-        ) from (error)
+        reason = first_line(error)
+        if "'add_slot'" in reason:
+            reason += ". Keras 2 saved it with an optimizer, which takes: pip install tf_keras"
+        raise ModelError(f"TensorFlow {tf.__version__} cannot load {path}: {reason}") from error
     if binding.signature not in model.signatures:
         raise ModelError(f"{path}: signature {binding.signature!r} was lost on loading")
     function = model.signatures[binding.signature]

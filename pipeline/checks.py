@@ -3,12 +3,13 @@
 import os
 from collections.abc import Iterator
 
+from models.errors import UserError
 from pipeline.run_files import OURS, SUCCESS, RunError, read_plan, read_run
 from transforms import storage
 from transforms.inputs import Shard
 from transforms.shard_report import ShardReport
 from transforms.shard_work import committed_names, committed_totals
-from transforms.sink import commit_path
+from transforms.sink import commit_path, read_commit
 
 _SHARD_FOLDERS = ("masks", "images", "confidence", "records", "metrics")
 _SHOWN = 20
@@ -23,7 +24,7 @@ def status(out: str) -> str:
     done = committed_names(out) & planned
     try:
         totals = committed_totals(out, done, max_failed_fraction=1.0)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise RunError(f"a commit record cannot be read: {error}") from error
     state = "complete" if storage.exists(os.path.join(out, SUCCESS)) else "not complete"
     lines = [
@@ -71,19 +72,14 @@ def verdict(out: str, problems: list[str]) -> str:
 
 
 def _read_report(out: str, shard: Shard, problems: list[str]) -> ShardReport | None:
-    path = commit_path(shard.name)
-    full = os.path.join(out, path)
-    if not storage.exists(full):
-        problems.append(f"{path}: missing, the shard is not committed; run the command again")
-        return None
     try:
-        report = ShardReport.from_json(storage.read_bytes(full))
-    except (OSError, ValueError) as error:
-        problems.append(f"{path}: {error}; delete it and run the command again")
+        report = read_commit(out, shard.name)
+    except (OSError, UserError) as error:
+        problems.append(str(error))
         return None
-    if report.shard != shard.name:
-        problems.append(f"{path}: is the commit record of {report.shard}; delete it and run again")
-        return None
+    if report is None:
+        path = commit_path(shard.name)
+        problems.append(f"{path}: missing, the shard is not committed; run the command again")
     return report
 
 

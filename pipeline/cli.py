@@ -30,13 +30,18 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
     if parsed.command in ("segment", "pack"):
         import_tensorflow()
         from pipeline import jobs
-        from pipeline.engine import InterruptedRun
+        from pipeline.engine import InterruptedRun, PipelineFailed
 
         job = jobs.run_segment if parsed.command == "segment" else jobs.run_pack
         try:
             return job(parsed, rest)
         except InterruptedRun:
             return _say("interrupted; give the same command again to go on", INTERRUPTED)
+        except PipelineFailed as error:
+            if parsed.verbose:
+                traceback.print_exc()
+            again = "what is committed stays; --verbose tells more, the same command goes on"
+            return _say(f"the pipeline failed: {error}\n{again}", NOT_GOOD)
     if rest:
         return _say(f"unknown: {' '.join(rest)}; `pixelmill {parsed.command} --help`", CANNOT_START)
     if parsed.command == "inspect":

@@ -14,6 +14,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from models.errors import UserError
+from models.loading import first_line
 from transforms.live import LIVE
 
 _LOCAL = {None, "direct", "local", "directrunner", "fnapirunner"}
@@ -22,6 +23,10 @@ _GRACE_S = 10.0
 
 class FlagError(UserError):
     """A flag is unknown, contradicts another, or asks for what cannot be done."""
+
+
+class PipelineFailed(Exception):
+    """The pipeline broke down; what is committed stays."""
 
 
 class InterruptedRun(Exception):
@@ -83,7 +88,7 @@ def run_pipeline(build: Callable[[beam.Pipeline], None], options: PipelineOption
 
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM; workers were asked to stop at their next record.
-        RuntimeError: the pipeline failed.
+        PipelineFailed: anything else went wrong.
     """
     with _stop_on_signal() as stopped:
         try:
@@ -94,11 +99,13 @@ def run_pipeline(build: Callable[[beam.Pipeline], None], options: PipelineOption
         except BaseException as error:
             if stopped.is_set():
                 raise InterruptedRun from error
+            if isinstance(error, Exception):
+                raise PipelineFailed(first_line(error)) from error
             raise
         if stopped.is_set():
             raise InterruptedRun
         if str(result.state) not in ("DONE", "UPDATED"):
-            raise RuntimeError(f"the pipeline ended in state {result.state}")
+            raise PipelineFailed(f"it ended in state {result.state}")
 
 
 @contextmanager

@@ -111,12 +111,6 @@ def _add_run_flags(command: argparse.ArgumentParser) -> None:
         default=100_000_000,
         help="larger pictures fail before anything is allocated, default 100,000,000",
     )
-    group.add_argument(
-        "--alpha",
-        choices=("drop", "white", "black"),
-        default="drop",
-        help="transparency: drop it, or lay the picture on a colour; default drop",
-    )
     group = command.add_argument_group("work")
     group.add_argument(
         "--threads",
@@ -181,6 +175,12 @@ def _add_model_flags(command: argparse.ArgumentParser) -> None:
 
 def _add_segment_flags(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("segmenting")
+    group.add_argument(
+        "--alpha",
+        choices=("drop", "white", "black"),
+        default="drop",
+        help="transparency: drop it, or lay the picture on a colour; default drop",
+    )
     group.add_argument(
         "--batch_size",
         type=positive,

@@ -77,7 +77,7 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     images, masks = pair_masks(listing.files)
     shards = tuple(cut_images(listing.root, images, flags.images_per_shard, masks))
     plan = Plan(shards, "images", listing.ignored)
-    policy = DecodePolicy(flags.max_pixels, flags.alpha)
+    policy = DecodePolicy(flags.max_pixels)
     operator = pack.PackOperator(
         sink=Sink(_absolute(flags.output), "images", as_files=False, columns=pack.COLUMNS),
         policy=policy,
@@ -89,7 +89,7 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         identity={
             "input": _input_identity(plan),
             "masks": len(masks),
-            "decode": dataclasses.asdict(policy),
+            "max_pixels": policy.max_pixels,
         },
         notes={"input": flags.input},
     )
@@ -178,7 +178,8 @@ def exit_code(out: str) -> int:
 def _say_start(run: run_files.Run, plan: Plan, out: str, resumed: bool) -> None:
     files = sum(len(shard.files) for shard in plan.shards)
     what = f"{files:,} images in " if files else ""
-    print(f"{run.job}: {what}{len(plan.shards):,} shards, {plan.size_bytes / 1e6:,.1f} MB -> {out}")
+    shards = "1 shard" if len(plan.shards) == 1 else f"{len(plan.shards):,} shards"
+    print(f"{run.job}: {what}{shards}, {plan.size_bytes / 1e6:,.1f} MB -> {out}")
     if resumed:
         print(f"resuming: {len(committed_names(out)):,} shards are committed already")
     if plan.ignored:

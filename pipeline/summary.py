@@ -26,6 +26,10 @@ def summary(out: str, took_s: float) -> str:
     ]
     for reason, count in records["failed_by_reason"].items():
         lines.append(f"  failed   {count:,} {reason}: {REASONS[reason]}")
+    if repeated := metrics["sums"].get("repeated_names"):
+        lines.append(
+            f"  names    {repeated:,} come twice in a shard; their keys end in ~2, ~3, ..."
+        )
     lines += _class_lines(metrics["metrics"])
     for name, error in list(shards["errors"].items())[:5]:
         lines.append(f"  ERROR    shard {name}: {error}")

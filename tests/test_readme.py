@@ -29,6 +29,10 @@ def test_every_console_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert cli.main(command.split()) == 0, command
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 10
     assert len(list((tmp_path / "out2" / "masks").iterdir())) == 3
+    (program,) = re.findall(r"^```python\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    exec(program, {"__name__": "readme"})
+    masks = [sorted((tmp_path / out / "masks").iterdir()) for out in ("out", "out3")]
+    assert [p.read_bytes() for p in masks[0]] == [p.read_bytes() for p in masks[1]]
 
 
 def test_make_targets_exist() -> None:

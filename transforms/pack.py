@@ -124,17 +124,20 @@ def pack_mask(data: bytes, size_hw: tuple[int, int], name: str) -> bytes:
     """
     try:
         with Image.open(io.BytesIO(data)) as mask:
+            width, height = mask.size
+            if (height, width) != size_hw:  # by its header: a huge one is never decoded
+                raise Failure(
+                    "decode",
+                    "mask_size",
+                    f"mask {name} is {width}x{height}, its image is {size_hw[1]}x{size_hw[0]}; "
+                    "make them equal, without blending ids (nearest)",
+                )
             mask.load()
             mode, ids = mask.mode, np.asarray(mask)
+    except Failure:
+        raise
     except Exception as error:  # as for images: whatever Pillow's plugins raise for bad files
         raise Failure("decode", "mask_format", f"mask {name}: {error}") from error
-    if ids.shape[:2] != size_hw:
-        raise Failure(
-            "decode",
-            "mask_size",
-            f"mask {name} is {ids.shape[1]}x{ids.shape[0]}, its image is "
-            f"{size_hw[1]}x{size_hw[0]}; make them equal, without blending ids (nearest)",
-        )
     if mode not in ("L", "P", "1") and not mode.startswith("I"):
         raise Failure(
             "decode",

@@ -19,6 +19,7 @@ class Record:
         source: where it was read from: a path, with "#index" for a record of a shard file.
         bytes_in: size of the encoded image in bytes.
         features: all other features of the tf.Example, serialized and untouched; b"" if none.
+        twice: whether an earlier record of the shard has the same name; the key then differs.
         output_name: relative path without extension under which a tree of files keeps it.
     """
 
@@ -28,6 +29,7 @@ class Record:
     bytes_in: int = 0
     features: bytes = b""
     output_name: str = ""
+    twice: bool = False
 
 
 # One step of a shard: the record, and what has become of it so far or why it failed.

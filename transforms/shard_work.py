@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from models.errors import UserError
 from transforms import storage
 from transforms.clock import Clock
 from transforms.inputs import Shard
 from transforms.live import LIVE
 from transforms.records import Result, Stream
 from transforms.shard_report import ShardReport, Totals
-from transforms.sink import METRICS, Sink, commit_path
+from transforms.sink import METRICS, Sink, read_commit
 
 # What an operator does to a shard: a result or a failure for every record, in their order.
 Work = Callable[[Shard, Clock], Stream[Result]]
@@ -47,7 +48,7 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
                     writer.write(record, result)
                 LIVE.update(shard.name, writer.read, writer.failed)
             return writer.commit()
-    except OSError as error:
+    except (OSError, UserError) as error:  # of this shard alone; the others go on
         return ShardReport(shard.name, error=f"{type(error).__name__}: {error}")
     finally:
         LIVE.leave(shard.name)
@@ -63,9 +64,9 @@ def committed_names(root: str) -> set[str]:
 
 
 def committed_totals(root: str, names: Iterable[str], max_failed_fraction: float) -> Totals:
-    """The totals of committed shards, read one by one. Raises OSError, ValueError."""
+    """The totals of shards as far as they are committed. Raises OSError, UserError."""
     totals = Totals()
     for name in sorted(names):
-        report = ShardReport.from_json(storage.read_bytes(os.path.join(root, commit_path(name))))
-        totals = totals.merge(Totals.of(report, max_failed_fraction))
+        if (report := read_commit(root, name)) is not None:
+            totals = totals.merge(Totals.of(report, max_failed_fraction))
     return totals

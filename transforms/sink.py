@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from models.errors import UserError
 from transforms import storage
 from transforms.clock import Clock
 from transforms.failures import Failure, Problem
@@ -62,6 +63,25 @@ def commit_path(shard_name: str) -> str:
     return f"{METRICS}/{shard_name}.json"
 
 
+def read_commit(root: str, shard_name: str) -> ShardReport | None:
+    """The commit record of a shard in OUT, None when it is not committed.
+
+    Raises:
+        OSError: the storage failed.
+        UserError: the file is there, but is no commit record of this shard.
+    """
+    path = os.path.join(root, commit_path(shard_name))
+    if not storage.exists(path):
+        return None
+    try:
+        report = ShardReport.from_json(storage.read_bytes(path))
+        if report.shard != shard_name:
+            raise ValueError(f"it is the commit record of {report.shard}")
+        return report
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; delete it and run the command again") from error
+
+
 @dataclasses.dataclass(frozen=True)
 class Sink:
     """Where shards go.
@@ -79,14 +99,8 @@ class Sink:
     columns: pa.Schema
 
     def committed(self, shard: Shard) -> ShardReport | None:
-        """The report of a shard that is committed, else None. Raises OSError, ValueError."""
-        path = os.path.join(self.root, commit_path(shard.name))
-        if not storage.exists(path):
-            return None
-        try:
-            return ShardReport.from_json(storage.read_bytes(path))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}; delete it to process the shard again") from error
+        """The report of a shard that is committed, else None. Raises OSError, UserError."""
+        return read_commit(self.root, shard.name)
 
     @contextlib.contextmanager
     def open(self, shard: Shard, clock: Clock) -> Iterator["ShardWriter"]:
@@ -133,6 +147,8 @@ class ShardWriter:
             "bytes_in": record.bytes_in,
         }
         self._bytes_in += record.bytes_in
+        if record.twice:
+            self._sums = add(self._sums, {"repeated_names": 1})
         if isinstance(result, Failure):
             problem = Problem(result.stage, result.reason, result.message)
             row.update(status="failed", **problem._asdict())
@@ -144,7 +160,8 @@ class ShardWriter:
             self._sums = add(self._sums, result.sums)
             self._sums = add(self._sums, {"image_bytes": log_bin(record.bytes_in)})
             self._highlights.add(record, result.rank)
-        self._rows.append(row)
+        texts = {name: storage.as_text(v) for name, v in row.items() if isinstance(v, str)}
+        self._rows.append(row | texts)  # paths in them may be no UTF-8
         self._features.append(record.features)
 
     def commit(self) -> ShardReport:
@@ -213,10 +230,11 @@ class _PictureFiles:
     def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
         for kind, picture in outputs.items():
             path = f"{kind}/{record.output_name}.{picture.format}"
-            storage.write(self._root, path, picture.data)
+            storage.write_unsynced(self._root, path, picture.data)
             self._files.append(FileEntry(path, len(picture.data), storage.crc32c(picture.data)))
 
     def publish(self) -> list[FileEntry]:
+        storage.sync_all(self._root, [file.path for file in self._files])
         return list(self._files)
 
     def discard(self) -> None:

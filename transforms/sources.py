@@ -40,15 +40,14 @@ def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[I
     Raises:
         OSError: when a TFRecord file cannot be opened or read.
     """
-    keys = _UniqueKeys()
     if shard.is_tfrecord:
-        yield from _read_examples(shard, names, keys)
+        yield from _read_examples(shard, names)
         return
     for index, file in enumerate(shard.files):
         record = Record(
             index=index,
-            key=keys.unique(_text(file.path)),
-            source=_text(file.path),
+            key=storage.as_text(file.path),  # paths are unique
+            source=storage.as_text(file.path),
             bytes_in=file.size_bytes,
             output_name=file.output_name,
         )
@@ -65,27 +64,24 @@ class _FileLoad:
         try:
             return storage.read_bytes(self._path)
         except OSError as error:
-            raise Failure("read", "unreadable", f"{_text(self._path)}: {error.strerror}") from error
+            raise Failure("read", "unreadable", f"{self._path}: {error.strerror}") from error
 
 
-def _text(path: str) -> str:
-    r"""The path as text that can be stored: bytes that are no UTF-8 as `\xe9`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _read_examples(shard: Shard, names: FeatureNames, keys: "_UniqueKeys") -> Iterator[Item[Load]]:
+def _read_examples(shard: Shard, names: FeatureNames) -> Iterator[Item[Load]]:
+    keys = _UniqueKeys()
     file_name = os.path.basename(shard.root)
     with storage.open_read(shard.root) as file:
         for index, data in enumerate(read_records(file)):
-            default_key = f"{shard.name}/{index:08d}"
             if isinstance(data, BadRecord):
-                key, features = default_key, b""
+                name, features = "", b""
                 load: Load | Failure = Failure("read", "bad_record", data.message)
             else:
-                key, features, load = _parse_example(data, names)
+                name, features, load = _parse_example(data, names)
+            key, twice = keys.unique(name or f"{shard.name}/{index:08d}")
             record = Record(
                 index=index,
-                key=keys.unique(key or default_key),
+                key=key,
+                twice=twice,
                 source=f"{file_name}#{index}",
                 bytes_in=len(load.data) if isinstance(load, _Loaded) else 0,
                 features=features,
@@ -137,11 +133,12 @@ class _UniqueKeys:
     def __init__(self) -> None:
         self._next: dict[str, int] = {}
 
-    def unique(self, key: str) -> str:
-        if key not in self._next:
-            self._next[key] = 2
-            return key
-        while (candidate := f"{key}~{self._next[key]}") in self._next:
-            self._next[key] += 1
-        self._next[candidate] = 2
-        return candidate
+    def unique(self, name: str) -> tuple[str, bool]:
+        """A key that no earlier record has, and whether the name itself was taken."""
+        if name not in self._next:
+            self._next[name] = 2
+            return name, False
+        while (key := f"{name}~{self._next[name]}") in self._next:
+            self._next[name] += 1
+        self._next[key] = 2
+        return key, True

@@ -11,7 +11,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,7 @@ from models.errors import UserError
 
 TEMPORARY = "_tmp"
 _COPY_BYTES = 1 << 20
+_SYNC_THREADS = 8
 _LOCK_SECONDS = 10.0
 
 
@@ -101,6 +103,11 @@ def file_crc32c(path: str) -> str:
     return f"{value:08x}"
 
 
+def as_text(path: str) -> str:
+    r"""A path as text that can be stored: bytes that are no UTF-8, which it may hold, as `\xe9`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def temporary_path(root: str, name: str) -> str:
     """A new path in root/_tmp (same file system as root) that no other attempt will use."""
     folder = os.path.join(root, TEMPORARY)
@@ -129,7 +136,23 @@ def write(root: str, path: str, data: bytes) -> None:
     except OSError:
         delete(temporary)
         raise
-    _sync_folder(os.path.dirname(os.path.join(root, path)))
+    _sync_path(os.path.dirname(os.path.join(root, path)))
+
+
+def write_unsynced(root: str, path: str, data: bytes) -> None:
+    """The same without waiting for the disk: whole for every reader, durable after sync_all."""
+    temporary = temporary_path(root, path)
+    with open(temporary, "xb") as file:
+        file.write(data)
+    publish(temporary, os.path.join(root, path))
+
+
+def sync_all(root: str, paths: Sequence[str]) -> None:
+    """Makes files below root, and their names, survive a power failure. Raises OSError."""
+    folders = {os.path.dirname(path) for path in paths}
+    with ThreadPoolExecutor(_SYNC_THREADS) as pool:  # one flush of the disk serves many files
+        for _ in pool.map(lambda path: _sync_path(os.path.join(root, path)), [*paths, *folders]):
+            pass
 
 
 def create_once(root: str, path: str, data: bytes) -> bool:
@@ -151,7 +174,7 @@ def create_once(root: str, path: str, data: bytes) -> bool:
         return _create_without_links(temporary, final)
     finally:
         delete(temporary)
-    _sync_folder(os.path.dirname(final))
+    _sync_path(os.path.dirname(final))
     return True
 
 
@@ -192,8 +215,8 @@ def _write_temporary(root: str, path: str, data: bytes) -> str:
     return temporary
 
 
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_path(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

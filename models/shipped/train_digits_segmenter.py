@@ -2,7 +2,7 @@
 
 Run it as `python -m models.shipped.train_digits_segmenter`.
 Writes next to this file the SavedModel folder `digits_segmenter/` and `digits_segmenter.json`
-with what was measured on it. About eight minutes on two CPU cores.
+with what was measured on it. It took 14 minutes on two CPU cores shared with other work.
 """
 
 from __future__ import annotations

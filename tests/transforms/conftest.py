@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 
 hypothesis.settings.register_profile(
-    "pixelmill", deadline=None, max_examples=60, database=None, derandomize=True
+    "pixelmill", deadline=None, max_examples=40, database=None, derandomize=True
 )
 hypothesis.settings.load_profile("pixelmill")
 

@@ -254,6 +254,18 @@ def test_odd_keys_and_messages_are_stored_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("as_files", [False, True])
+def test_paths_that_are_no_utf_8_do_not_stop_a_shard(tmp_path, as_files):
+    sink = sink_at(tmp_path, as_files)
+    name = os.fsdecode(b"caf\xe9")
+    odd = dataclasses.replace(record(0), output_name=name)
+    report = write(sink, [(odd, result(b"m")), (odd, Failure("read", "unreadable", name))])
+    assert rows(sink)[1]["message"] == "caf\\xe9"
+    assert sink.committed(SHARD) == report
+    if as_files:
+        assert storage.read_bytes(f"{sink.root}/{report.files[0].path}") == b"m"
+
+
+@pytest.mark.parametrize("as_files", [False, True])
 def test_the_same_results_give_the_same_bytes(tmp_path, as_files):
     sinks = [sink_at(tmp_path / name, as_files) for name in "ab"]
     trees = []
