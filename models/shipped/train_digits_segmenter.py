@@ -88,7 +88,7 @@ def train(network: keras.Model) -> float:
     return time.monotonic() - start
 
 
-class Segmenter(tf.Module):  # type: ignore[misc]
+class Segmenter(tf.Module):
     """The exported object: the network behind one signature for images of any size."""
 
     def __init__(self, network: keras.Model) -> None:
@@ -96,7 +96,7 @@ class Segmenter(tf.Module):  # type: ignore[misc]
         self._network = network.call  # a bare function: Keras objects stay out of the SavedModel
         self.weights = [weight.value for weight in network.weights]
 
-    @tf.function(  # type: ignore[untyped-decorator]
+    @tf.function(
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "image")],
         autograph=False,
     )
