@@ -142,9 +142,13 @@ def write(root: str, path: str, data: bytes) -> None:
 def write_unsynced(root: str, path: str, data: bytes) -> None:
     """The same without waiting for the disk: whole for every reader, durable after sync_all."""
     temporary = temporary_path(root, path)
-    with open(temporary, "xb") as file:
-        file.write(data)
-    publish(temporary, os.path.join(root, path))
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+        publish(temporary, os.path.join(root, path))
+    except OSError:
+        delete(temporary)
+        raise
 
 
 def sync_all(root: str, paths: Sequence[str]) -> None:

@@ -10,7 +10,15 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
 from transforms import storage
-from transforms.beam_shards import FindShards, MergeReports, ProcessShards, ReadPlan
+from transforms.beam_shards import (
+    DONE,
+    TODO,
+    FindShards,
+    MergeReports,
+    ProcessShards,
+    ReadPlan,
+    _SetAside,
+)
 from transforms.failures import Failure
 from transforms.inputs import Plan, Shard, plan_input
 from transforms.records import Encoded, Record, Result
@@ -115,6 +123,29 @@ def test_a_bad_disk_costs_one_shard_and_the_next_run_does_only_that_one(operator
     totals = committed_totals(operator.sink.root, committed_names(operator.sink.root), 0.5)
     assert (totals.shards, totals.read, totals.written) == (4, 12, 8)
     assert totals.failed_by_reason == {"corrupt": 4} and totals.sums["pixels"] == 40
+
+
+def test_committed_shards_never_wait_among_the_others(operator):
+    process_shard(SHARDS[1], operator.open, operator.sink)
+    sorter = _SetAside(operator.sink.root)
+    sorter.start_bundle()
+    tags = [output.tag for shard in SHARDS for output in sorter.process(shard)]
+    assert tags == [TODO, DONE, TODO, TODO]
+
+
+@pytest.mark.parametrize("content", [b"{", b"", None])
+def test_a_damaged_commit_record_costs_its_shard_alone_and_stays_as_it_is(operator, content):
+    process_shard(SHARDS[0], operator.open, operator.sink)
+    path = f"{operator.sink.root}/metrics/{SHARDS[0].name}.json"
+    if content is None:  # the record of another shard, copied here by hand
+        content = storage.read_bytes(path)
+        path = f"{operator.sink.root}/metrics/{SHARDS[3].name}.json"
+    with open(path, "wb") as file:
+        file.write(content)
+    errors = [process_shard(shard, operator.open, operator.sink).error for shard in SHARDS]
+    (error,) = (error for error in errors if error is not None)
+    assert path in error and "delete it" in error
+    assert storage.read_bytes(path) == content
 
 
 def test_a_committed_shard_is_answered_without_opening_the_model(operator):

@@ -266,6 +266,34 @@ def test_paths_that_are_no_utf_8_do_not_stop_a_shard(tmp_path, as_files):
 
 
 @pytest.mark.parametrize("as_files", [False, True])
+def test_all_files_are_synced_before_the_commit_record_says_so(tmp_path, monkeypatch, as_files):
+    sink = sink_at(tmp_path, as_files)
+    synced, at_commit = set(), []
+    fsync, create_once = os.fsync, storage.create_once
+
+    def note(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def look(root, path, data):
+        for file in ShardReport.from_json(data).files:
+            at_commit.append(os.stat(f"{root}/{file.path}").st_ino in synced)
+        return create_once(root, path, data)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(storage, "create_once", look)
+    report = write(sink)
+    assert len(report.files) == (3 if as_files else 2)
+    assert at_commit == [True] * len(report.files)
+
+
+def test_records_of_one_name_are_counted(tmp_path):
+    twice = dataclasses.replace(record(1), twice=True)
+    report = write(sink_at(tmp_path), [(record(0), result()), (twice, result()), (twice, BROKEN)])
+    assert report.sums["repeated_names"] == 2
+
+
+@pytest.mark.parametrize("as_files", [False, True])
 def test_the_same_results_give_the_same_bytes(tmp_path, as_files):
     sinks = [sink_at(tmp_path / name, as_files) for name in "ab"]
     trees = []

@@ -147,6 +147,8 @@ def test_records_of_one_name_are_told_apart(tmp_path):
         "a~2~3",
         "b",
     ]
+    shard = shard_of(tmp_path, [example(image__filename=key) for key in (b"a", b"a", b"a~2", b"b")])
+    assert [r.twice for r, _ in read(shard)] == [False, True, True, False]
     assert keys_of(tmp_path, [b"a~2", b"a", b"a"]) == ["a~2", "a", "a~3"]
     assert keys_of(tmp_path, [b"s/00000001", None]) == ["s/00000001", "s/00000001~2"]
 

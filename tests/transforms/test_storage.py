@@ -103,18 +103,47 @@ def test_a_reader_never_sees_a_part(tmp_path):
     assert temporaries(tmp_path) == []
 
 
-@pytest.mark.parametrize("broken", ["replace", "fsync"])
-def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_path, monkeypatch, broken):
+@pytest.mark.parametrize(
+    ("write", "broken"),
+    [
+        (storage.write, "replace"),
+        (storage.write, "fsync"),
+        (storage.write_unsynced, "replace"),
+        (storage.write_unsynced, "makedirs"),
+    ],
+)
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
+    tmp_path, monkeypatch, write, broken
+):
     storage.write(str(tmp_path), "a", b"old")
 
-    def fail(*_args):
+    def fail(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, broken, fail)
     with pytest.raises(OSError, match="No space"):
-        storage.write(str(tmp_path), "a", b"new")
+        write(str(tmp_path), "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"old"
     assert temporaries(tmp_path) == []
+
+
+def test_what_was_written_unsynced_is_synced_with_its_folder(tmp_path, monkeypatch):
+    paths = ["m/a.png", "m/n/b.png", "m/a2.png"]
+    for path in paths:
+        storage.write_unsynced(str(tmp_path), path, path.encode())
+    synced, fsync = set(), os.fsync
+
+    def note(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    storage.sync_all(str(tmp_path), paths)
+    expected = [*paths, "m", "m/n"]
+    assert {os.stat(tmp_path / path).st_ino for path in expected} <= synced
+    assert [(tmp_path / path).read_bytes() for path in paths] == [p.encode() for p in paths]
+    with pytest.raises(FileNotFoundError):
+        storage.sync_all(str(tmp_path), ["m/gone.png"])
 
 
 @pytest.mark.parametrize("name", ["a" * 251, "é" * 125, "雪" * 83, "🎞" * 62, "with space\n'\"*"])

@@ -77,14 +77,14 @@ def test_ordered_map_takes_no_more_items_than_its_bound(pool, ahead):
 
 def test_ordered_map_runs_as_many_at_once_as_allowed_and_no_more(pool):
     running, most = 0, 0
-    lock = threading.Lock()
+    lock, three = threading.Lock(), threading.Barrier(3)
 
     def watch(_):
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.003)
+        three.wait(5)  # goes on only when three run at once
         with lock:
             running -= 1
 
