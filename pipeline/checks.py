@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from models.errors import UserError
 from pipeline.run_files import OURS, SUCCESS, RunError, read_plan, read_run
 from transforms import storage
+from transforms.commits import (
+    commit_path,
+    committed_names,
+    committed_totals,
+    read_commit,
+)
 from transforms.inputs import Shard
 from transforms.shard_report import ShardReport
-from transforms.shard_work import committed_names, committed_totals
-from transforms.sink import commit_path, read_commit
 
 _SHARD_FOLDERS = ("masks", "images", "confidence", "records", "metrics")
 _SHOWN = 20

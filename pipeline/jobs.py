@@ -20,10 +20,11 @@ from pipeline.progress import Progress, show_progress
 from pipeline.summary import summary
 from transforms import pack, segment, storage
 from transforms.beam_shards import MergeReports, ProcessShards, ReadPlan
+from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
 from transforms.inputs import InputError, Plan, cut, cut_images, list_input, pair_masks, plan_input
 from transforms.live import Interrupted
-from transforms.shard_work import Operator, committed_names, committed_totals
+from transforms.shard_work import Operator
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from transforms import storage
+from transforms.commits import commit_path, committed_names
 from transforms.inputs import Plan
 from transforms.live import LIVE
 from transforms.shard_report import ShardReport
-from transforms.shard_work import committed_names
-from transforms.sink import commit_path
 
 _EVERY_S = {True: 0.5, False: 10.0}  # on a terminal, and elsewhere
 

@@ -19,11 +19,11 @@ from pipeline import plots
 from pipeline.gallery import Gallery, Place
 from pipeline.run_files import LEGEND, REPORT, RUN, default_color, read_metrics, read_plan
 from transforms import storage
+from transforms.commits import commit_path
 from transforms.decode import DecodePolicy
 from transforms.failures import REASONS
 from transforms.inputs import Plan
 from transforms.shard_report import ShardReport
-from transforms.sink import commit_path
 from transforms.sources import FeatureNames
 
 _PICTURES = 8  # of each kind

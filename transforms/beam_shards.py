@@ -13,10 +13,11 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from transforms import storage
+from transforms.commits import committed_names
 from transforms.inputs import FILES_PER_SHARD, Plan, Shard, plan_input
 from transforms.segment import SegmentOperator
 from transforms.shard_report import ShardReport, Totals
-from transforms.shard_work import Operator, Work, committed_names, process_shard
+from transforms.shard_work import Operator, Work, process_shard
 
 TODO, DONE = "todo", "done"
 

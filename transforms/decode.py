@@ -21,7 +21,7 @@ from transforms.failures import Failure
 MAX_PIXELS = 100_000_000
 Alpha = Literal["drop", "white", "black"]
 _BRIGHTNESS_GRID_PX = 128
-_RARE_TIFF_CODECS = ("webp", "zstd", "lzma", "jpeg2000")
+_RARE_TIFF_CODECS = ("webp",)
 _ORIENTATION_TAG = 0x0112
 
 

@@ -1,17 +1,15 @@
 """Turning one shard into its outputs and committing them. Plain Python: Beam only calls it."""
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from models.errors import UserError
-from transforms import storage
 from transforms.clock import Clock
 from transforms.inputs import Shard
 from transforms.live import LIVE
 from transforms.records import Result, Stream
-from transforms.shard_report import ShardReport, Totals
-from transforms.sink import METRICS, Sink, read_commit
+from transforms.shard_report import ShardReport
+from transforms.sink import Sink
 
 # What an operator does to a shard: a result or a failure for every record, in their order.
 Work = Callable[[Shard, Clock], Stream[Result]]
@@ -52,21 +50,3 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
         return ShardReport(shard.name, error=f"{type(error).__name__}: {error}")
     finally:
         LIVE.leave(shard.name)
-
-
-def committed_names(root: str) -> set[str]:
-    """Names of all shards with a commit record in OUT, by one listing."""
-    folder = os.path.join(root, METRICS)
-    if not storage.exists(folder):
-        return set()
-    ends = ".json"
-    return {path[: -len(ends)] for path, _ in storage.list_files(folder) if path.endswith(ends)}
-
-
-def committed_totals(root: str, names: Iterable[str], max_failed_fraction: float) -> Totals:
-    """The totals of shards as far as they are committed. Raises OSError, UserError."""
-    totals = Totals()
-    for name in sorted(names):
-        if (report := read_commit(root, name)) is not None:
-            totals = totals.merge(Totals.of(report, max_failed_fraction))
-    return totals

@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from models.errors import UserError
 from transforms import storage
 from transforms.clock import Clock
+from transforms.commits import commit_path, read_commit
 from transforms.failures import Failure, Problem
 from transforms.features import feature_column
 from transforms.inputs import Shard
@@ -36,7 +36,6 @@ from transforms.shard_report import FileEntry, Highlights, ShardReport
 from transforms.sums import Sums, add, log_bin, plain
 from transforms.tfrecord import write_record
 
-METRICS = "metrics"
 RECORDS = "records"
 
 # Names of the features that hold each kind of picture: DeepLab's and TF Object Detection's.
@@ -56,30 +55,6 @@ _COMMON_COLUMNS = [
     pa.field("message", pa.string()),
     pa.field("bytes_in", pa.int64()),
 ]
-
-
-def commit_path(shard_name: str) -> str:
-    """The commit record of a shard, relative to OUT."""
-    return f"{METRICS}/{shard_name}.json"
-
-
-def read_commit(root: str, shard_name: str) -> ShardReport | None:
-    """The commit record of a shard in OUT, None when it is not committed.
-
-    Raises:
-        OSError: the storage failed.
-        UserError: the file is there, but is no commit record of this shard.
-    """
-    path = os.path.join(root, commit_path(shard_name))
-    if not storage.exists(path):
-        return None
-    try:
-        report = ShardReport.from_json(storage.read_bytes(path))
-        if report.shard != shard_name:
-            raise ValueError(f"it is the commit record of {report.shard}")
-        return report
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; delete it and run the command again") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +148,8 @@ class ShardWriter:
         Raises:
             OSError: the storage failed; nothing is committed.
         """
+        if self._shard.files and len(self._rows) != len(self._shard.files):
+            raise ValueError(f"{len(self._rows)} of {len(self._shard.files)} records came through")
         if (first := self._sink.committed(self._shard)) is not None:
             return first
         with self._clock("commit"):
@@ -221,7 +198,7 @@ class ShardWriter:
 
 
 class _PictureFiles:
-    """A tree of picture files; each is published as it comes, whole."""
+    """A tree of picture files; each is published as it comes, whole, unless it is there already."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -230,7 +207,8 @@ class _PictureFiles:
     def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
         for kind, picture in outputs.items():
             path = f"{kind}/{record.output_name}.{picture.format}"
-            storage.write_unsynced(self._root, path, picture.data)
+            if not storage.holds(os.path.join(self._root, path), picture.data):
+                storage.write_unsynced(self._root, path, picture.data)
             self._files.append(FileEntry(path, len(picture.data), storage.crc32c(picture.data)))
 
     def publish(self) -> list[FileEntry]:

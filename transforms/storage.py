@@ -89,6 +89,11 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
+def holds(path: str, data: bytes) -> bool:
+    """Whether a file is there with just this content. Raises OSError."""
+    return exists(path) and size_bytes(path) == len(data) and read_bytes(path) == data
+
+
 def crc32c(data: bytes) -> str:
     """crc32c (Castagnoli) of bytes as eight hexadecimal digits."""
     return f"{google_crc32c.value(data):08x}"

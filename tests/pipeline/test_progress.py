@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from pipeline.progress import Progress
+from transforms.commits import commit_path
 from transforms.inputs import ImageFile, Plan, Shard
 from transforms.live import LIVE
 from transforms.shard_report import ShardReport
-from transforms.sink import commit_path
 
 
 def commit(out: Path, shard: str, read: int, failed: int) -> None:

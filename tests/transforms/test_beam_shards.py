@@ -19,11 +19,12 @@ from transforms.beam_shards import (
     ReadPlan,
     _SetAside,
 )
+from transforms.commits import committed_names, committed_totals
 from transforms.failures import Failure
 from transforms.inputs import Plan, Shard, plan_input
 from transforms.records import Encoded, Record, Result
 from transforms.shard_report import ShardReport, Totals
-from transforms.shard_work import committed_names, committed_totals, process_shard
+from transforms.shard_work import process_shard
 from transforms.sink import Sink
 
 SHARDS = tuple(Shard(f"d/s-{n:05}-of-00004", f"/in/{n}", 1) for n in range(4))

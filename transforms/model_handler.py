@@ -1,0 +1,146 @@
+"""For Beam's own users: RunInference with any SavedModel that segments.
+
+    pictures | RunInference(KeyedModelHandler(SavedModelHandler.from_card("model", "card.yaml")))
+
+A picture that fails costs itself only: its inference is a Failure, its batch mates keep theirs.
+Beam's dead letters would take the whole batch; `raise_failure` makes them single pictures.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler, PredictionResult
+
+from models.binding import Binding, bind
+from models.card import load_card
+from models.errors import ModelError
+from models.probe import probe
+from models.segmenter import Image, Segmenter
+from models.signatures import read_model
+from transforms.decode import Facts, Picture
+from transforms.failures import Failure
+from transforms.records import Item, Record
+from transforms.segment import segment_batch
+from transforms.streams import Window, batches_by_shape, in_order
+
+T = TypeVar("T")
+_BATCH_BYTES = 64 << 20  # of floats, see SegmentOperator: fewer pictures at once if they are large
+
+
+class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
+    """uint8 [H, W, 3] pictures of any sizes -> PredictionResult(example, inference, model_id).
+
+    `inference` is a Segmentation of the picture's own size, or a Failure with stage, reason and
+    message; those are counted as pixelmill/failed. `model_id` is the path of the model.
+    """
+
+    def __init__(
+        self, model_path: str, binding: Binding, batch_size: int = 8, keep_example: bool = True
+    ) -> None:
+        """Keeps plain data, to be pickled to the workers. Each process loads the model once.
+
+        Args:
+            model_path: folder of the SavedModel, the same on all workers.
+            binding: how to call it, probed; from_card makes it.
+            batch_size: pictures in every batch but a bundle's last; left alone, Beam chooses 1 or
+                2 for most image models. A signature with a fixed batch decides.
+            keep_example: hand the picture on in the result, as Beam's own handlers do. False puts
+                None there, so that no pixels travel on; then tell results apart by keys.
+
+        Raises:
+            ModelError: the binding has not been probed, or batch_size is not positive.
+        """
+        if binding.kind is None or binding.output_layout is None:
+            raise ModelError(f"{model_path}: got a binding that was not probed; use from_card")
+        if batch_size < 1:
+            raise ModelError(f"batch_size is {batch_size}, expected at least 1")
+        self._path = model_path
+        self._binding = binding
+        self._batch_size = binding.fixed_batch or batch_size
+        self._keep_example = keep_example
+        super().__init__(min_batch_size=self._batch_size, max_batch_size=self._batch_size)
+
+    @classmethod
+    def from_card(
+        cls,
+        model_path: str,
+        card_path: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> "SavedModelHandler":
+        """Binds and probes the model here, before any worker starts.
+
+        Args:
+            card_path, overrides: see load_card; neither is needed when the signature says it all.
+            settings: batch_size, keep_example.
+
+        Raises:
+            ModelError: the model cannot be run so; the message says what to give.
+        """
+        binding = bind(read_model(model_path), load_card(card_path, dict(overrides or {})))
+        return cls(model_path, probe(model_path, binding), **settings)
+
+    def load_model(self) -> Segmenter:
+        """Raises ModelError when it cannot be loaded."""
+        return Segmenter(self._path, self._binding, self._batch_size)
+
+    def run_inference(
+        self, batch: Sequence[Image], model: Segmenter, inference_args: None = None
+    ) -> list[PredictionResult]:
+        """One result for each picture, in order, whatever the model raises."""
+        items = (_item(index, example) for index, example in enumerate(batch))
+        all_at_hand = Window(items=len(batch), size_bytes=1 << 62)
+        parts = batches_by_shape(
+            items, self._bucket, self._bucket_size, lambda p: p.pixels.nbytes, all_at_hand
+        )
+        answers = in_order(segment_batch(model, part) for part in parts)
+        return [self._result(*pair) for pair in zip(batch, answers, strict=True)]
+
+    def _result(self, example: Image, item: Item[Any]) -> PredictionResult:
+        answer = item[1]
+        if isinstance(answer, Failure):
+            Metrics.counter(self.get_metrics_namespace(), "failed").inc()
+        inference = answer if isinstance(answer, Failure) else answer.segmentation
+        return PredictionResult(example if self._keep_example else None, inference, self._path)
+
+    def _bucket(self, picture: Picture) -> tuple[int, int]:
+        return self._binding.model_size_hw(picture.facts.size_hw)
+
+    def _bucket_size(self, size_hw: tuple[int, int]) -> int:
+        return max(1, min(self._batch_size, _BATCH_BYTES // (size_hw[0] * size_hw[1] * 12)))
+
+    def get_num_bytes(self, batch: Sequence[Image]) -> int:
+        return sum(getattr(example, "nbytes", 0) for example in batch)
+
+    def get_metrics_namespace(self) -> str:
+        return "pixelmill"
+
+    def validate_inference_args(self, inference_args: Mapping[str, Any] | None) -> None:
+        if inference_args:
+            raise ModelError(f"got inference_args {inference_args}, expected none: use the card")
+
+    def update_model_path(self, model_path: str | None = None) -> None:
+        """Another version of the model, which must fit the same binding."""
+        self._path = model_path or self._path
+
+
+def _item(index: int, example: Any) -> Item[Picture]:
+    record = Record(index, key="", source="")
+    dtype, shape = getattr(example, "dtype", None), getattr(example, "shape", ())
+    if dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        got = f"{dtype} {list(shape)}" if dtype is not None else type(example).__name__
+        return record, Failure("model", "model_error", f"got {got}, expected uint8 [H, W, 3]")
+    return record, Picture(example, Facts(shape[:2], shape[:2], "", "", 1, 0.0))
+
+
+def raise_failure(result: T) -> T:
+    """For with_postprocess_fn: raises the Failure of a PredictionResult or (key, PredictionResult).
+
+    So the job fails, or with_exception_handling() has a dead letter for each such picture in
+    failed_postprocessing.
+    """
+    prediction = result if isinstance(result, PredictionResult) else result[1]  # type: ignore
+    if isinstance(prediction.inference, Failure):
+        raise prediction.inference
+    return result
