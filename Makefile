@@ -36,6 +36,8 @@ lock:
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade setuptools
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
 	.venv-lock/bin/python -m pip freeze --all --exclude pip --exclude pixelmill > requirements.lock
+	# Beam takes another google-apitools on Python 3.13
+	sed -i 's/^\(google-apitools==0.5.31\)$$/\1 ; python_version < "3.13"\ngoogle-apitools==0.5.35 ; python_version >= "3.13"/' requirements.lock
 	rm -rf .venv-lock build pixelmill.egg-info
 
 clean:

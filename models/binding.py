@@ -6,7 +6,9 @@ and outputs differently in every process.
 """
 
 import dataclasses
+from typing import Literal
 
+from models.callables import ITSELF, Call
 from models.card import Channels, Kind, Layout, ModelCard, parse_range
 from models.errors import ModelError
 from models.signatures import ModelInfo, SignatureInfo, TensorInfo
@@ -23,6 +25,8 @@ class Binding:
 
     Attributes:
         signature, input_name, output_name: names in the SavedModel.
+        call: whether `signature` is one, or a function of a model that was saved without any.
+        loader: v1 for TF1 models that only a session can run.
         tags: of the graph to load; None for the loader's own choice.
         input_dtype: dtype that the signature takes.
         input_layout: NHWC or NCHW.
@@ -57,6 +61,8 @@ class Binding:
     threshold: float
     classes: tuple[str, ...]
     colors: tuple[str, ...]
+    call: Call = "signature"
+    loader: Literal["v2", "v1"] = "v2"
 
     @property
     def num_classes(self) -> int:
@@ -96,7 +102,8 @@ def bind(info: ModelInfo, card: ModelCard) -> Binding:
         )
     return Binding(
         signature=signature.name,
-        tags=tuple(card.tags) if card.tags else None,
+        call=signature.call,
+        tags=_tags(info, card),
         input_name=image.name,
         input_dtype=image.dtype,
         input_layout=layout,
@@ -116,14 +123,29 @@ def bind(info: ModelInfo, card: ModelCard) -> Binding:
     )
 
 
+def _tags(info: ModelInfo, card: ModelCard) -> tuple[str, ...] | None:
+    """Tags to load by; None where there is one graph and the loader takes it as it is."""
+    if card.tags and info.tag_sets and set(card.tags) not in map(set, info.tag_sets):
+        offered = "; ".join(",".join(tags) or "(no tag)" for tags in info.tag_sets)
+        raise ModelError(
+            f"{info.path} has no graph with the tags {','.join(card.tags)}; choose one by --tags. "
+            f"It offers: {offered}"
+        )
+    if card.tags:
+        return tuple(card.tags)
+    return info.tags if len(info.tag_sets) > 1 else None
+
+
 def _pick_signature(info: ModelInfo, card: ModelCard) -> SignatureInfo:
     by_name = {signature.name: signature for signature in info.signatures}
     if not by_name:
         raise ModelError(
-            f"{info.path} has no signature: it was saved without any. Export it again with one, "
-            "for example tf.saved_model.save(module, path, signatures=function)"
+            f"{info.path} has no signature, and no function that takes tensors: it was saved "
+            "without any. Export it again with one, for example "
+            "tf.saved_model.save(module, path, signatures=function)"
         )
-    wanted = card.signature or (next(iter(by_name)) if len(by_name) == 1 else "serving_default")
+    usual = ITSELF if ITSELF in by_name else "serving_default"
+    wanted = card.signature or (next(iter(by_name)) if len(by_name) == 1 else usual)
     if wanted not in by_name:
         problem = f"no signature {wanted!r}" if card.signature else "several signatures"
         raise ModelError(

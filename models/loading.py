@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from models.callables import caller
 from models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -50,10 +51,27 @@ def quiet_stderr() -> Iterator[None]:
             os.close(saved)
 
 
-def load_signature(path: str, binding: "Binding") -> Callable[..., Mapping[str, Any]]:
-    """Loads a SavedModel and returns the bound signature; it takes tensors by name.
+def read_proto(file: str) -> Any:
+    """Parses a saved_model.pb. Raises ValueError when it is damaged."""
+    import_tensorflow()  # takes seconds: only those pay who read models
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
 
-    The model itself lives as long as the returned function does.
+    proto = saved_model_pb2.SavedModel()
+    try:
+        with open(file, "rb") as stream:
+            proto.ParseFromString(stream.read())
+    except DecodeError as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if not proto.meta_graphs:
+        raise ValueError(f"{file} holds no graph: it is empty or damaged; export the model again")
+    return proto
+
+
+def load_signature(path: str, binding: "Binding") -> Callable[..., Mapping[str, Any]]:
+    """Loads a SavedModel and returns the bound signature or function; it takes tensors by name.
+
+    The model itself lives as long as what is returned.
 
     Raises:
         ModelError: TensorFlow cannot load it, or the signature is not in it.
@@ -61,17 +79,54 @@ def load_signature(path: str, binding: "Binding") -> Callable[..., Mapping[str, 
     tf = import_tensorflow()
     try:
         with quiet_stderr():
+            if binding.loader == "v1":
+                return _load_in_session(tf, path, binding)
             model = tf.saved_model.load(path, tags=binding.tags)
     except Exception as error:  # the loader raises a dozen kinds for models that it cannot take
         reason = first_line(error)
         if "'add_slot'" in reason:
             reason += ". Keras 2 saved it with an optimizer, which takes: pip install tf_keras"
         raise ModelError(f"TensorFlow {tf.__version__} cannot load {path}: {reason}") from error
+    if binding.call != "signature":
+        try:
+            return caller(model, binding.signature, binding.call, binding.input_name)
+        except AttributeError as error:
+            raise ModelError(f"{path}: function {binding.signature!r} was lost") from error
     if binding.signature not in model.signatures:
         raise ModelError(f"{path}: signature {binding.signature!r} was lost on loading")
     function = model.signatures[binding.signature]
     function._pixelmill_model = model  # a signature holds its variables only weakly
     return function  # type: ignore[no-any-return]
+
+
+def is_tf1(path: str) -> bool:
+    """Whether a SavedModel holds no objects but a graph for a session, as TensorFlow 1 wrote."""
+    try:
+        graphs = read_proto(os.path.join(path, "saved_model.pb")).meta_graphs
+    except (OSError, ValueError):
+        return False
+    return not any(graph.object_graph_def.nodes for graph in graphs)
+
+
+def _load_in_session(tf: Any, path: str, binding: "Binding") -> Callable[..., Mapping[str, Any]]:
+    """A signature of a TF1 model, run in a session as TensorFlow 1 did. Raises what it likes."""
+    tags = binding.tags
+    if tags is None:
+        graphs = read_proto(os.path.join(path, "saved_model.pb")).meta_graphs
+        tags = tuple(graphs[0].meta_info_def.tags)
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        loaded = tf.compat.v1.saved_model.load(session, tags, path)
+    signature = loaded.signature_def[binding.signature]
+    outputs = {binding.output_name: signature.outputs[binding.output_name].name}
+    inputs = {name: info.name for name, info in signature.inputs.items()}
+
+    def run(**tensors: Any) -> Mapping[str, Any]:
+        feed = {inputs[name]: tensor.numpy() for name, tensor in tensors.items()}
+        found = session.run(outputs, feed)
+        return {name: tf.constant(array) for name, array in found.items()}
+
+    return run
 
 
 def first_line(error: BaseException) -> str:

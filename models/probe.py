@@ -9,7 +9,7 @@ import numpy.typing as npt
 from models.binding import UNNAMED_CLASSES, Binding
 from models.card import MAX_CLASSES, Kind, Layout
 from models.errors import ModelError
-from models.loading import first_line
+from models.loading import first_line, is_tf1
 from models.segmenter import Segmenter
 
 # For models of free size. Unequal sides tell the layout; both are multiples of 64.
@@ -23,7 +23,8 @@ def probe(path: str, binding: Binding) -> Binding:
     Raises:
         ModelError: the model cannot be loaded or run, or its answer is not a map of classes.
     """
-    segmenter = Segmenter(path, binding)
+    segmenter = _load(path, binding)
+    binding = segmenter.binding
     size_hw = binding.model_size_hw(binding.size_hw or _PROBE_HW)
     image = _test_picture(size_hw)
     try:
@@ -47,6 +48,19 @@ def probe(path: str, binding: Binding) -> Binding:
     return dataclasses.replace(
         binding, output_layout=layout, kind=kind, classes=_classes(binding, kind, scores, path)
     )
+
+
+def _load(path: str, binding: Binding) -> Segmenter:
+    """Loads by TensorFlow's loader, or in a session where that fails and the model is TF1's."""
+    try:
+        return Segmenter(path, binding)
+    except ModelError as error:
+        if binding.loader == "v1" or not is_tf1(path):
+            raise
+        try:
+            return Segmenter(path, dataclasses.replace(binding, loader="v1"))
+        except ModelError:
+            raise error from None  # the reason that the newer loader gives says more
 
 
 def _test_picture(size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:

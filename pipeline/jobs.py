@@ -121,10 +121,15 @@ def bind_model(flags: argparse.Namespace) -> tuple[ModelInfo, Binding]:
     )
     path = _absolute(flags.model)
     try:
-        info = read_model(path)
+        info = read_model(path, card.tags)
     except (OSError, ValueError) as error:
         raise ModelError(str(error)) from error
-    return info, probe(path, bind(info, card))
+    if info.versions:
+        print(f"model: version {info.versions[-1]}, the newest of {', '.join(info.versions)}")
+    binding = probe(info.path, bind(info, card))
+    if binding.loader == "v1":
+        print("model: a TF1 graph that TensorFlow 2 cannot import, run in a TF1 session instead")
+    return info, binding
 
 
 def _run(

@@ -7,7 +7,7 @@ Beam's dead letters would take the whole batch; `raise_failure` makes them singl
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
@@ -24,7 +24,6 @@ from transforms.records import Item, Record
 from transforms.segment import segment_batch
 from transforms.streams import Window, batches_by_shape, in_order
 
-T = TypeVar("T")
 _BATCH_BYTES = 64 << 20  # of floats, see SegmentOperator: fewer pictures at once if they are large
 
 
@@ -78,8 +77,12 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
         Raises:
             ModelError: the model cannot be run so; the message says what to give.
         """
-        binding = bind(read_model(model_path), load_card(card_path, dict(overrides or {})))
-        return cls(model_path, probe(model_path, binding), **settings)
+        card = load_card(card_path, dict(overrides or {}))
+        try:
+            info = read_model(model_path, card.tags)
+        except (OSError, ValueError) as error:
+            raise ModelError(str(error)) from error
+        return cls(info.path, probe(info.path, bind(info, card)), **settings)
 
     def load_model(self) -> Segmenter:
         """Raises ModelError when it cannot be loaded."""
@@ -89,13 +92,18 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
         self, batch: Sequence[Image], model: Segmenter, inference_args: None = None
     ) -> list[PredictionResult]:
         """One result for each picture, in order, whatever the model raises."""
-        items = (_item(index, example) for index, example in enumerate(batch))
-        all_at_hand = Window(items=len(batch), size_bytes=1 << 62)
         parts = batches_by_shape(
-            items, self._bucket, self._bucket_size, lambda p: p.pixels.nbytes, all_at_hand
+            map(_item, range(len(batch)), batch),
+            shape_of=lambda picture: self._binding.model_size_hw(picture.facts.size_hw),
+            batch_size_of=self._batch_size_of,
+            size_bytes_of=lambda picture: picture.pixels.nbytes,
+            window=Window(items=len(batch), size_bytes=1 << 62),  # all are in memory anyway
         )
         answers = in_order(segment_batch(model, part) for part in parts)
         return [self._result(*pair) for pair in zip(batch, answers, strict=True)]
+
+    def _batch_size_of(self, size_hw: tuple[int, int]) -> int:
+        return max(1, min(self._batch_size, _BATCH_BYTES // (size_hw[0] * size_hw[1] * 12)))
 
     def _result(self, example: Image, item: Item[Any]) -> PredictionResult:
         answer = item[1]
@@ -103,12 +111,6 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
             Metrics.counter(self.get_metrics_namespace(), "failed").inc()
         inference = answer if isinstance(answer, Failure) else answer.segmentation
         return PredictionResult(example if self._keep_example else None, inference, self._path)
-
-    def _bucket(self, picture: Picture) -> tuple[int, int]:
-        return self._binding.model_size_hw(picture.facts.size_hw)
-
-    def _bucket_size(self, size_hw: tuple[int, int]) -> int:
-        return max(1, min(self._batch_size, _BATCH_BYTES // (size_hw[0] * size_hw[1] * 12)))
 
     def get_num_bytes(self, batch: Sequence[Image]) -> int:
         return sum(getattr(example, "nbytes", 0) for example in batch)
@@ -127,20 +129,21 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
 
 def _item(index: int, example: Any) -> Item[Picture]:
     record = Record(index, key="", source="")
-    dtype, shape = getattr(example, "dtype", None), getattr(example, "shape", ())
-    if dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        got = f"{dtype} {list(shape)}" if dtype is not None else type(example).__name__
+    dtype, shape = getattr(example, "dtype", None), tuple(getattr(example, "shape", ()))
+    if dtype != "uint8" or shape[2:] != (3,) or 0 in shape:
+        got = type(example).__name__ if dtype is None else f"{dtype} {list(shape)}"
         return record, Failure("model", "model_error", f"got {got}, expected uint8 [H, W, 3]")
-    return record, Picture(example, Facts(shape[:2], shape[:2], "", "", 1, 0.0))
+    size_hw = (shape[0], shape[1])
+    return record, Picture(example, Facts(size_hw, size_hw, "", "", 1, 0.0))
 
 
-def raise_failure(result: T) -> T:
+def raise_failure(result: Any) -> Any:
     """For with_postprocess_fn: raises the Failure of a PredictionResult or (key, PredictionResult).
 
-    So the job fails, or with_exception_handling() has a dead letter for each such picture in
-    failed_postprocessing.
+    So the job stops, or with_exception_handling() has a dead letter for each such picture in
+    failed_postprocessing; all other results pass.
     """
-    prediction = result if isinstance(result, PredictionResult) else result[1]  # type: ignore
+    prediction = result if isinstance(result, PredictionResult) else result[1]
     if isinstance(prediction.inference, Failure):
         raise prediction.inference
     return result

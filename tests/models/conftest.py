@@ -206,6 +206,65 @@ def _export_keras2_with_optimizer(folder: str) -> None:
     model.save(folder, save_format="tf")
 
 
+def _export_onnx2tf(folder: str) -> None:
+    """As onnx2tf does: the concrete function itself, without a signature; NHWC in, NCHW out."""
+    tf = import_tensorflow()
+    kernel = tf.constant(_kernel(3, 3, "float32"))
+    function = tf.function(
+        lambda image: tf.transpose(tf.nn.softmax(_scores(tf, image, kernel, 1)), [0, 3, 1, 2])
+    ).get_concrete_function(tf.TensorSpec((1, 32, 48, 3), tf.float32, name="input"))
+    tf.saved_model.save(function, folder)
+
+
+def _export_called_object(folder: str) -> None:
+    """A module that was called twice, in training too; another function beside."""
+    tf = import_tensorflow()
+
+    class Net(tf.Module):
+        def __init__(self) -> None:
+            self.kernel = tf.Variable(_kernel(3, 3, "float32"))
+
+        @tf.function
+        def __call__(self, image: Any, training: bool = False) -> Any:
+            scores = _scores(tf, image, self.kernel, 1)
+            return [tf.nn.softmax(scores) if training else scores]
+
+        @tf.function
+        def ids(self, *, image: Any) -> Any:
+            return {"ids": tf.argmax(_scores(tf, image, self.kernel, 1), -1)}
+
+    net = Net()
+    free = tf.TensorSpec((None, None, None, 3), tf.float32, name="image")
+    net(tf.zeros((1, 8, 8, 3)))
+    net.__call__.get_concrete_function(free)
+    net.__call__.get_concrete_function(free, training=True)
+    net.ids.get_concrete_function(image=free)
+    tf.saved_model.save(net, folder, signatures={})
+
+
+def _export_tf1(folder: str, *tag_sets: list[str], by_reference: bool = False) -> None:
+    """As TensorFlow 1 did. A reference variable as an output is what TF 2 cannot import."""
+    v1 = import_tensorflow().compat.v1
+    builder = v1.saved_model.Builder(folder)
+    for index, tags in enumerate(tag_sets or (["serve"],)):
+        with v1.Session(graph=v1.Graph()) as session:
+            kernel = v1.get_variable(
+                "kernel", initializer=_kernel(3, 3, "float32"), use_resource=not by_reference
+            )
+            image = v1.placeholder("float32", (None, None, None, 3), "image")
+            scores = v1.nn.conv2d(image, kernel, 1, "SAME")
+            build = v1.saved_model.predict_signature_def
+            signatures = {"serving_default": build({"image": image}, {"out": scores})}
+            if by_reference:
+                signatures["weights"] = build({"image": image}, {"kernel": kernel})
+            session.run(v1.global_variables_initializer())
+            if index:
+                builder.add_meta_graph(tags, signatures)
+            else:
+                builder.add_meta_graph_and_variables(session, tags, signatures)
+    builder.save()
+
+
 _OTHERS: dict[str, Callable[[str], None]] = {
     "ids_and_scores": lambda d: _export_outputs(d, ids="int32", probabilities="softmax"),
     "two_scores": lambda d: _export_outputs(d, logits="logits", probabilities="softmax"),
@@ -215,6 +274,14 @@ _OTHERS: dict[str, Callable[[str], None]] = {
     "several_signatures": lambda d: _export_signatures(d, "day", "night"),
     "several_with_default": lambda d: _export_signatures(d, "a", "serving_default", "z"),
     "no_signature": _export_signatures,
+    "onnx2tf": _export_onnx2tf,
+    "called_object": _export_called_object,
+    "tf1": _export_tf1,
+    "tf1_by_reference": lambda d: _export_tf1(d, by_reference=True),
+    "eval_only": lambda d: _export_tf1(d, ["eval"]),
+    "no_tag": lambda d: _export_tf1(d, []),
+    "serve_and_gpu": lambda d: _export_tf1(d, ["gpu", "serve"], ["serve"]),
+    "train_and_eval": lambda d: _export_tf1(d, ["train"], ["eval"]),
     "unknown_rank": _export_unknown_rank,
     "keras3": _export_keras3,
     "keras2_with_optimizer": _export_keras2_with_optimizer,

@@ -161,14 +161,14 @@ def test_a_folder_of_something_else(tmp_path):
         read_model(str(tmp_path))
 
 
-def test_a_folder_of_versions(saved, tmp_path):
-    for version in ("00000123", "00000124"):
-        shutil.copytree(saved("logits"), tmp_path / version)
+def test_a_folder_of_models_that_are_no_versions(saved, tmp_path):
+    for name in ("large", "small"):
+        shutil.copytree(saved("logits"), tmp_path / name)
     (tmp_path / "other").mkdir()
     with pytest.raises(FileNotFoundError) as caught:
         read_model(str(tmp_path))
     assert str(caught.value) == (
-        f"{tmp_path} holds SavedModels in 00000123, 00000124; name one: {tmp_path}/00000124"
+        f"{tmp_path} holds SavedModels in large, small; name one: {tmp_path}/small"
     )
 
 
@@ -273,14 +273,14 @@ def test_every_third_party_folder_is_read_or_refused_clearly(real_data):
             refused[name] = str(error)
             assert str(folder) in str(error)
             assert "\n" not in str(error)
-    assert set(read) == {
-        str(file.parent.relative_to(root)) for file in root.rglob("saved_model.pb")
-    }
+    folders = {file.parent.relative_to(root) for file in root.rglob("saved_model.pb")}
+    bases = {folder.parent for folder in folders if folder.name.isdecimal()}
+    assert set(read) == {str(folder) for folder in folders | bases}
     assert all(info.signatures for info in read.values())
     serving = "tf_serving_testdata"
     two = f"{serving}/saved_model_half_plus_two_2_versions"
-    assert "holds SavedModels in 00000123, 00000124; name one: " in refused[two]
-    assert refused[two].endswith(f"{two}/00000124")
+    assert read[two].versions == ("00000123", "00000124")
+    assert read[two].path.endswith(f"{two}/00000124")
     bad = f"{serving}/bad_half_plus_two/00000123"
     assert "is not a SavedModel: there is no saved_model.pb in it" in refused[bad]
 
