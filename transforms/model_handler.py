@@ -21,10 +21,8 @@ from models.signatures import read_model
 from transforms.decode import Facts, Picture
 from transforms.failures import Failure
 from transforms.records import Item, Record
-from transforms.segment import segment_batch
+from transforms.segment import batch_size_for, segment_batch
 from transforms.streams import Window, batches_by_shape, in_order
-
-_BATCH_BYTES = 64 << 20  # of floats, see SegmentOperator: fewer pictures at once if they are large
 
 
 class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
@@ -42,10 +40,10 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
         Args:
             model_path: folder of the SavedModel, the same on all workers.
             binding: how to call it, probed; from_card makes it.
-            batch_size: pictures in every batch but a bundle's last; left alone, Beam chooses 1 or
-                2 for most image models. A signature with a fixed batch decides.
-            keep_example: hand the picture on in the result, as Beam's own handlers do. False puts
-                None there, so that no pixels travel on; then tell results apart by keys.
+            batch_size: pictures in every batch but a bundle's last; Beam's own choice would be 1
+                or 2. A signature with a fixed batch decides.
+            keep_example: as Beam's handlers do. With False, `example` is None and no pixels travel
+                on; then tell results apart by keys.
 
         Raises:
             ModelError: the binding has not been probed, or batch_size is not positive.
@@ -66,13 +64,14 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
         model_path: str,
         card_path: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        **settings: Any,
+        batch_size: int = 8,
+        keep_example: bool = True,
     ) -> "SavedModelHandler":
         """Binds and probes the model here, before any worker starts.
 
         Args:
-            card_path, overrides: see load_card; neither is needed when the signature says it all.
-            settings: batch_size, keep_example.
+            card_path, overrides: see load_card; often neither is needed.
+            batch_size, keep_example: as above.
 
         Raises:
             ModelError: the model cannot be run so; the message says what to give.
@@ -82,7 +81,7 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
             info = read_model(model_path, card.tags)
         except (OSError, ValueError) as error:
             raise ModelError(str(error)) from error
-        return cls(info.path, probe(info.path, bind(info, card)), **settings)
+        return cls(info.path, probe(info.path, bind(info, card)), batch_size, keep_example)
 
     def load_model(self) -> Segmenter:
         """Raises ModelError when it cannot be loaded."""
@@ -95,15 +94,12 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
         parts = batches_by_shape(
             map(_item, range(len(batch)), batch),
             shape_of=lambda picture: self._binding.model_size_hw(picture.facts.size_hw),
-            batch_size_of=self._batch_size_of,
-            size_bytes_of=lambda picture: picture.pixels.nbytes,
-            window=Window(items=len(batch), size_bytes=1 << 62),  # all are in memory anyway
+            batch_size_of=lambda size_hw: batch_size_for(size_hw, self._batch_size),
+            size_bytes_of=lambda _: 0,  # all are in memory anyway
+            window=Window(items=len(batch), size_bytes=0),
         )
         answers = in_order(segment_batch(model, part) for part in parts)
         return [self._result(*pair) for pair in zip(batch, answers, strict=True)]
-
-    def _batch_size_of(self, size_hw: tuple[int, int]) -> int:
-        return max(1, min(self._batch_size, _BATCH_BYTES // (size_hw[0] * size_hw[1] * 12)))
 
     def _result(self, example: Image, item: Item[Any]) -> PredictionResult:
         answer = item[1]
@@ -123,7 +119,7 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
             raise ModelError(f"got inference_args {inference_args}, expected none: use the card")
 
     def update_model_path(self, model_path: str | None = None) -> None:
-        """Another version of the model, which must fit the same binding."""
+        """Takes another version of the model; it must fit the same binding."""
         self._path = model_path or self._path
 
 
@@ -140,8 +136,7 @@ def _item(index: int, example: Any) -> Item[Picture]:
 def raise_failure(result: Any) -> Any:
     """For with_postprocess_fn: raises the Failure of a PredictionResult or (key, PredictionResult).
 
-    So the job stops, or with_exception_handling() has a dead letter for each such picture in
-    failed_postprocessing; all other results pass.
+    The job stops, or with_exception_handling() has each such picture in failed_postprocessing.
     """
     prediction = result if isinstance(result, PredictionResult) else result[1]
     if isinstance(prediction.inference, Failure):

@@ -140,8 +140,12 @@ class _SegmentWork:
         return self._segmenter.binding.model_size_hw(picture.facts.size_hw)
 
     def _batch_size(self, size_hw: tuple[int, int]) -> int:
-        rgb_float_bytes = size_hw[0] * size_hw[1] * 12
-        return max(1, min(self._segmenter.batch_size, _BATCH_BYTES // rgb_float_bytes))
+        return batch_size_for(size_hw, self._segmenter.batch_size)
+
+
+def batch_size_for(size_hw: tuple[int, int], batch_size: int) -> int:
+    """Pictures of one size that the model gets at once: fewer when they are large as floats."""
+    return max(1, min(batch_size, _BATCH_BYTES // (size_hw[0] * size_hw[1] * 12)))
 
 
 def segment_batch(segmenter: Segmenter, batch: list[Item[Picture]]) -> list[Item[_Answer]]:
