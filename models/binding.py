@@ -9,14 +9,15 @@ import dataclasses
 from typing import Literal
 
 from models.callables import ITSELF, Call
-from models.card import Channels, Kind, Layout, ModelCard, parse_range
+from models.card import Channels, Kind, Layout, ModelCard, Role, parse_range
 from models.errors import ModelError
 from models.signatures import ModelInfo, SignatureInfo, TensorInfo
 
 _IMAGE_DTYPES = ("uint8", "float32", "float16", "bfloat16", "float64", "int32")
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
-_INTEGERS = ("uint8", "int32", "int64", "uint16", "int16")
-UNNAMED_CLASSES = 256  # ids that a class_ids model may answer when nobody says how many there are
+_INTEGERS = ("uint8", "int32", "int64", "uint16", "int16", "int8", "bool")
+_ENCODED_NAMES = ("image", "bytes", "encoded", "png", "jpeg", "jpg", "b64")
+UNNAMED_CLASSES = 255  # ids that a class_ids model may answer when nobody says how many there are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Binding:
         signature, input_name, output_name: names in the SavedModel.
         call: whether `signature` is one, or a function of a model that was saved without any.
         loader: v1 for TF1 models that only a session can run.
+        role: what the input takes: pixels, encoded images, or tf.Examples that hold them.
+        feature: of the tf.Examples, with the encoded image.
+        scalar_input: it takes one string, not a batch.
+        multiple_of: both sides must be multiples of this; None when any size goes.
         tags: of the graph to load; None for the loader's own choice.
         input_dtype: dtype that the signature takes.
         input_layout: NHWC or NCHW.
@@ -63,13 +68,17 @@ class Binding:
     colors: tuple[str, ...]
     call: Call = "signature"
     loader: Literal["v2", "v1"] = "v2"
+    role: Role = "image"
+    feature: str = "image/encoded"
+    scalar_input: bool = False
+    multiple_of: int | None = None
 
     @property
     def num_classes(self) -> int:
         return len(self.classes)
 
     def model_size_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
-        """The (height, width) at which the model sees a picture of `size_hw`."""
+        """The (height, width) to which a picture of `size_hw` is resized for the model."""
         if self.size_hw is not None:
             return self.size_hw
         if self.max_side_px is not None and max(size_hw) > self.max_side_px:
@@ -77,6 +86,11 @@ class Binding:
             scale = self.max_side_px / max(size_hw)
             return max(1, round(height * scale)), max(1, round(width * scale))
         return size_hw
+
+    def padded_size_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) at which the model sees a picture that was resized to `size_hw`."""
+        multiple = self.multiple_of or 1
+        return -(-size_hw[0] // multiple) * multiple, -(-size_hw[1] // multiple) * multiple
 
 
 def bind(info: ModelInfo, card: ModelCard) -> Binding:
@@ -94,6 +108,7 @@ def bind(info: ModelInfo, card: ModelCard) -> Binding:
             f"{info.path}: output {output} holds integers, which are no {card.output.kind}; "
             "give --output_kind=class_ids or another --output_name"
         )
+    role = _role(info, image, card)
     layout, size_hw = _input_geometry(image, card)
     channels = _channels(image, layout, card)
     if card.output.kind is None and output.dtype in _INTEGERS:
@@ -109,11 +124,15 @@ def bind(info: ModelInfo, card: ModelCard) -> Binding:
         input_layout=layout,
         channels=channels,
         value_range=_value_range(image, card),
-        mean=tuple(card.input.mean) if card.input.mean else None,
-        std=tuple(card.input.std) if card.input.std else None,
+        mean=_per_channel(image, "mean", card.input.mean, channels),
+        std=_per_channel(image, "std", card.input.std, channels),
         size_hw=size_hw,
         max_side_px=card.input.max_side,
-        fixed_batch=image.shape[0] if image.shape else None,
+        multiple_of=_multiple_of(image, size_hw, card),
+        fixed_batch=1 if image.shape == () else image.shape[0] if image.shape else None,
+        role=role,
+        feature=card.input.feature,
+        scalar_input=image.shape == (),
         output_name=output.name,
         kind=card.output.kind,
         output_layout=card.output.layout,
@@ -172,12 +191,11 @@ def _pick_input(info: ModelInfo, signature: SignatureInfo, card: ModelCard) -> T
             f"{info.path}: signature {signature.name!r} also wants {', '.join(others)}; "
             "only models with one input can be run. Export a signature that fixes the others"
         )
-    if not _may_be_image(image):
+    if not _may_be_image(image) and not _may_be_encoded(image):
         raise ModelError(
             f"{info.path}: input {image} cannot take pixels: expected uint8 or float of rank 4, "
-            "[batch, height, width, channels]. Models of encoded bytes are not supported yet: "
-            "export a signature that takes pixels, or choose one by --signature. "
-            f"It offers\n{info.offers()}"
+            "[batch, height, width, channels], or strings of rank 1 that hold encoded images; "
+            f"choose another signature by --signature. It offers\n{info.offers()}"
         )
     return image
 
@@ -224,6 +242,58 @@ def _may_be_image(tensor: TensorInfo) -> bool:
     return tensor.dtype in _IMAGE_DTYPES and _rank(tensor) in (None, 4)
 
 
+def _may_be_encoded(tensor: TensorInfo) -> bool:
+    return tensor.dtype == "string" and _rank(tensor) in (None, 0, 1)
+
+
+def _role(info: ModelInfo, image: TensorInfo, card: ModelCard) -> Role:
+    """What an input takes; strings tell it by their name, or are asked for."""
+    asked = card.input.role
+    if image.dtype != "string":
+        if asked not in (None, "image"):
+            raise ModelError(
+                f"{info.path}: input {image} takes pixels, no strings; leave --input_role={asked} "
+                "out or choose another --input_name"
+            )
+        return "image"
+    name = image.name.lower()
+    example = "example" in name
+    encoded = any(word in name for word in _ENCODED_NAMES)
+    if asked == "image" or (asked is None and example == encoded):
+        raise ModelError(
+            f"{info.path}: input {image} takes strings, and a signature does not say of what. Give "
+            "--input_role=bytes for encoded images, or --input_role=example for tf.Examples"
+        )
+    given = [n for n in ("range", "mean", "std", "layout") if getattr(card.input, n) is not None]
+    if given:
+        raise ModelError(
+            f"{info.path}: input {image} takes encoded images, which the model decodes and scales "
+            f"by itself; leave out {', '.join(given)}"
+        )
+    return asked or ("example" if example else "bytes")
+
+
+def _multiple_of(image: TensorInfo, size_hw: tuple[int, int] | None, card: ModelCard) -> int | None:
+    if card.input.multiple_of is not None and size_hw is not None:
+        raise ModelError(
+            f"input {image} has the fixed size {size_hw[0]}x{size_hw[1]}; leave --multiple_of out"
+        )
+    return card.input.multiple_of
+
+
+def _per_channel(
+    image: TensorInfo, name: str, values: list[float] | None, channels: Channels
+) -> tuple[float, ...] | None:
+    """Mean or std, checked against the channels that the input was found to have."""
+    wanted = 1 if channels == "L" else 3
+    if values and len(values) not in (1, wanted):
+        raise ModelError(
+            f"input {image} has {wanted} channel, but --{name} gives {len(values)} numbers; "
+            "give one"
+        )
+    return tuple(values) if values else None
+
+
 def _rank(tensor: TensorInfo) -> int | None:
     return None if tensor.shape is None else len(tensor.shape)
 
@@ -231,7 +301,7 @@ def _rank(tensor: TensorInfo) -> int | None:
 def _input_geometry(image: TensorInfo, card: ModelCard) -> tuple[Layout, tuple[int, int] | None]:
     """Layout and fixed size of the input, checked against the card."""
     layout = card.input.layout
-    shape = image.shape or (None, None, None, None)
+    shape = (image.dtype != "string" and image.shape) or (None, None, None, None)
     if layout is None:
         layout = "NCHW" if shape[1] in (1, 3) and shape[3] not in (1, 3) else "NHWC"
     height, width = shape[1:3] if layout == "NHWC" else shape[2:4]
@@ -254,7 +324,7 @@ def _input_geometry(image: TensorInfo, card: ModelCard) -> tuple[Layout, tuple[i
 
 def _channels(image: TensorInfo, layout: Layout, card: ModelCard) -> Channels:
     axis = 3 if layout == "NHWC" else 1
-    found = image.shape[axis] if image.shape else None
+    found = image.shape[axis] if image.shape and image.dtype != "string" else None
     wanted = 1 if card.input.channels == "L" else 3
     if found is None or found == wanted:
         return card.input.channels
@@ -267,10 +337,16 @@ def _channels(image: TensorInfo, layout: Layout, card: ModelCard) -> Channels:
 
 
 def _value_range(image: TensorInfo, card: ModelCard) -> tuple[float, float]:
-    if card.input.range is not None:
-        return parse_range(card.input.range)
+    asked = None if card.input.range is None else parse_range(card.input.range)
     if image.dtype not in _FLOATS:
+        if asked not in (None, (0.0, 255.0)) or card.input.mean or card.input.std:
+            raise ModelError(
+                f"input {image} takes whole numbers, which a range of {card.input.range}, a mean "
+                "or a std would round away; leave --value_range, --mean and --std out"
+            )
         return 0.0, 255.0
+    if asked is not None:
+        return asked
     raise ModelError(
         f"input {image} takes floats, and a signature does not say of which range. A wrong one "
         "gives wrong masks without an error. Give --value_range=0,1 or --value_range=-1,1 or "

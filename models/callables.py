@@ -51,9 +51,12 @@ def caller(loaded: Any, name: str, call: Call, input_name: str) -> Callable[...,
     Raises:
         AttributeError: the loaded model has no such function.
     """
-    function = loaded if name == ITSELF else getattr(loaded, name)
+
+    def find() -> Any:
+        return loaded if name == ITSELF else getattr(loaded, name)
 
     def named(**tensors: Any) -> Mapping[str, Any]:
+        function = find()  # anew, so that `loaded` lives: functions hold variables weakly
         tensor = tensors[input_name]
         answer = function(tensor) if call == "positional" else function(**{input_name: tensor})
         if isinstance(answer, Mapping):
@@ -61,6 +64,7 @@ def caller(loaded: Any, name: str, call: Call, input_name: str) -> Callable[...,
         several = answer if isinstance(answer, (tuple, list)) else [answer]
         return {_output(i): value for i, value in enumerate(several)}
 
+    find()
     return named
 
 
@@ -89,7 +93,9 @@ def _traces(objects: Any, key: str) -> Iterator[Trace]:
     by_name = [(name, _spec(v)) for name, v in sorted(keyword.items()) if _spec(v) is not None]
     outputs = list(_outputs(concrete.output_signature))
     values = [*positional, *keyword.values()]
-    nested = any(v.WhichOneof("kind") in ("tuple_value", "list_value", "dict_value") for v in values)
+    nested = any(
+        v.WhichOneof("kind") in ("tuple_value", "list_value", "dict_value") for v in values
+    )
     if not (inputs or by_name) or nested or any(spec is None for _, spec in outputs):
         return
     if inputs and _spec(positional[0]) is None:  # f(flag, image) cannot be called by the image

@@ -5,6 +5,10 @@
     output: {name: logits, kind: logits, layout: NHWC}
     classes: [background, person]
 
+    input: {name: image_bytes, role: bytes, max_side: 1024}           # PNGs of any size
+    input: {name: examples, role: example, feature: image/encoded}    # tf.Examples of them
+    input: {range: "-1,1", multiple_of: 32}                           # sides 32, 64, 96, ...
+
 Every field is optional. Flags override single fields.
 """
 
@@ -19,6 +23,7 @@ from models.errors import ModelError
 Channels = Literal["RGB", "BGR", "L"]
 Layout = Literal["NHWC", "NCHW"]
 Kind = Literal["logits", "softmax", "sigmoid", "class_ids"]
+Role = Literal["image", "bytes", "example"]
 Positive = Annotated[int, pydantic.Field(gt=0)]
 # Classes are counted in arrays of this many cells per image; ids beyond 65535 fit no PNG.
 MAX_CLASSES = 65536
@@ -33,6 +38,9 @@ class InputCard(_Strict):
 
     Attributes:
         name: the input that takes the image.
+        role: what it takes. image: pixels; bytes: an encoded image; example: a serialized
+            tf.Example that holds one. Told from its dtype and name when they are plain.
+        feature: of the tf.Example, the one that holds the encoded image; "/format" is put beside.
         range: "low,high": what 0 and 255 become, e.g. "0,1", "-1,1" or "0,255".
         mean, std: after that, (x - mean) / std by channel, in the order of `channels`.
         channels: order of the channels; "L" is grey, one channel.
@@ -40,9 +48,13 @@ class InputCard(_Strict):
         size: [height, width] that pictures are stretched to; read off the shape when it is fixed.
         max_side: for a model of free size, the longest side that it bears, in pixels. Larger
             pictures are scaled down, keeping their aspect.
+        multiple_of: for a model of free size whose sides must be multiples of a number. Pictures
+            are continued by their mirror image at the bottom and the right, and masks are cut.
     """
 
     name: str | None = None
+    role: Role | None = None
+    feature: Annotated[str, pydantic.Field(min_length=1)] = "image/encoded"
     range: str | None = None
     mean: list[pydantic.FiniteFloat] | None = None
     std: list[pydantic.FiniteFloat] | None = None
@@ -50,6 +62,7 @@ class InputCard(_Strict):
     layout: Layout | None = None
     size: tuple[Positive, Positive] | None = None
     max_side: Positive | None = None
+    multiple_of: Annotated[int, pydantic.Field(gt=0, le=4096)] | None = None
 
     @pydantic.field_validator("range")
     @classmethod
@@ -69,6 +82,8 @@ class InputCard(_Strict):
             raise ValueError("std must not contain 0")
         if self.size is not None and self.max_side is not None:
             raise ValueError("size and max_side exclude each other: give one")
+        if self.size is not None and self.multiple_of is not None:
+            raise ValueError("size and multiple_of exclude each other: give one")
         return self
 
 

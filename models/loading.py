@@ -15,6 +15,9 @@ from models.errors import ModelError
 if TYPE_CHECKING:
     from models.binding import Binding
 
+# Lines of TensorFlow's errors that say where, not why.
+_NOT_TELLING = ("[[{", "[Op:", "File ", "^", "Encountered while", "Original stack trace", "[[node")
+
 
 def import_tensorflow() -> ModuleType:
     """Imports TensorFlow, keeping its start-up lines off the screen unless it fails."""
@@ -133,7 +136,7 @@ def first_line(error: BaseException) -> str:
     """The first telling line of an error; TensorFlow's begin with a heading and a call stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in reversed(lines):
-        if line.startswith(("[[{", "[Op:", "File ", "^")) or "Traceback" in line:
+        if line.startswith(_NOT_TELLING) or "Traceback" in line:
             continue
         return f"{type(error).__name__}: {line[:300]}"
     return type(error).__name__

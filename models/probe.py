@@ -14,6 +14,8 @@ from models.segmenter import Segmenter
 
 # For models of free size. Unequal sides tell the layout; both are multiples of 64.
 _PROBE_HW = (128, 192)
+_ODD_HW = (131, 197)
+_MULTIPLES = (2, 4, 8, 16, 32, 64)
 _SUM_TOLERANCE = 1e-2
 
 
@@ -26,15 +28,14 @@ def probe(path: str, binding: Binding) -> Binding:
     segmenter = _load(path, binding)
     binding = segmenter.binding
     size_hw = binding.model_size_hw(binding.size_hw or _PROBE_HW)
-    image = _test_picture(size_hw)
     try:
-        output = segmenter.scores(segmenter.prepare(image[np.newaxis])).numpy()
+        output = _scores(segmenter, size_hw)
     except Exception as error:  # whatever a stranger's graph raises
         raise ModelError(
             f"{path} fails on a picture of {size_hw[0]}x{size_hw[1]}: {first_line(error)}. "
             "Check --value_range, --input_layout and --image_size"
         ) from error
-    output = output[0]
+    size_hw = binding.padded_size_hw(size_hw)
     if output.ndim == 2:  # one value a pixel has no axis to lay out
         output = np.expand_dims(output, 0 if binding.output_layout == "NCHW" else 2)
     if output.ndim != 3:
@@ -45,6 +46,8 @@ def probe(path: str, binding: Binding) -> Binding:
     layout = binding.output_layout or _find_layout(output, size_hw, path)
     scores = np.moveaxis(output, 0, -1) if layout == "NCHW" else output
     kind = binding.kind or _find_kind(scores, path)
+    if binding.size_hw is None and binding.multiple_of is None:
+        _check_odd_sizes(segmenter, path)
     return dataclasses.replace(
         binding, output_layout=layout, kind=kind, classes=_classes(binding, kind, scores, path)
     )
@@ -61,6 +64,40 @@ def _load(path: str, binding: Binding) -> Segmenter:
             return Segmenter(path, dataclasses.replace(binding, loader="v1"))
         except ModelError:
             raise error from None  # the reason that the newer loader gives says more
+
+
+def _scores(segmenter: Segmenter, size_hw: tuple[int, int]) -> npt.NDArray[Any]:
+    """The model's answer to one picture. Raises whatever its graph does."""
+    image = _test_picture(size_hw)
+    return np.asarray(segmenter.scores(segmenter.prepare(image[np.newaxis])).numpy()[0])
+
+
+def _check_odd_sizes(segmenter: Segmenter, path: str) -> None:
+    """Refuses a model that takes only some sizes, and says which multiple it takes."""
+    try:
+        _scores(segmenter, _ODD_HW)
+        return
+    except Exception as error:
+        failed, reason = error, first_line(error)
+    multiple = next((m for m in _MULTIPLES if _takes_multiple(segmenter, m)), None)
+    if multiple:
+        advice = f"Its sides must be multiples of {multiple}: give --multiple_of={multiple}"
+    else:
+        advice = "Give --image_size, or --multiple_of"
+    raise ModelError(
+        f"{path} takes a picture of {_PROBE_HW[0]}x{_PROBE_HW[1]} but fails on one of "
+        f"{_ODD_HW[0]}x{_ODD_HW[1]}: {reason}. {advice}"
+    ) from failed
+
+
+def _takes_multiple(segmenter: Segmenter, multiple: int) -> bool:
+    """Tries sides near the odd ones that are multiples of this, and of no larger power of two."""
+    height, width = (multiple * (side // multiple // 2 * 2 + 1) for side in _ODD_HW)
+    try:
+        _scores(segmenter, (height, width))
+    except Exception:
+        return False
+    return True
 
 
 def _test_picture(size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -114,6 +151,12 @@ def _find_kind(scores: npt.NDArray[Any], path: str) -> Kind:
         raise ModelError(f"{path} answers NaN or infinity for a test picture; check --value_range")
     in_unit = scores.min() >= 0 and scores.max() <= 1
     if scores.shape[-1] == 1:
+        if scores.max() > 1 and (scores == np.round(scores)).all():
+            raise ModelError(
+                f"{path} answers whole numbers from {scores.min():g} to {scores.max():g} as "
+                "floats: class ids, or one logit a pixel? Give --output_kind=class_ids or "
+                "--output_kind=logits"
+            )
         return "sigmoid" if in_unit else "logits"
     if in_unit and np.abs(scores.sum(axis=-1) - 1).max() < _SUM_TOLERANCE:
         return "softmax"
@@ -133,7 +176,19 @@ def _classes(binding: Binding, kind: Kind, scores: npt.NDArray[Any], path: str) 
                 f"{path} answers {scores.shape[-1]} integers a pixel, expected one class id; "
                 "choose another output by --output_name, or give --output_kind=logits"
             )
-        return binding.classes or tuple(f"class {i}" for i in range(UNNAMED_CLASSES))
+        count = 2 if scores.dtype == np.bool_ else UNNAMED_CLASSES
+        return binding.classes or tuple(f"class {i}" for i in range(count))
+    if scores.shape[-1] == 1 and scores.dtype.kind in "iub":
+        raise ModelError(
+            f"{path} answers one whole number a pixel, which is a class id and no {kind}; "
+            "give --output_kind=class_ids or leave it out"
+        )
+    if kind == "sigmoid" and scores.shape[-1] > 1:
+        raise ModelError(
+            f"{path} answers {scores.shape[-1]} values a pixel, expected one for --output_kind="
+            "sigmoid: independent labels are not supported. If they are scores of one choice, "
+            "give --output_kind=softmax or --output_kind=logits"
+        )
     count = max(2, scores.shape[-1])
     if count > MAX_CLASSES:
         raise ModelError(f"{path} answers {count} classes, more than {MAX_CLASSES} fit a mask")

@@ -30,7 +30,8 @@ def status(out: str) -> str:
         totals = committed_totals(out, done, max_failed_fraction=1.0)
     except OSError as error:
         raise RunError(f"a commit record cannot be read: {error}") from error
-    state = "complete" if storage.exists(os.path.join(out, SUCCESS)) else "not complete"
+    finished = done == planned and storage.exists(os.path.join(out, SUCCESS))
+    state = "complete" if finished else "not complete"
     lines = [
         f"{run.job} in {out}: {state}",
         f"  shards   {len(done):,} of {len(planned):,} committed",

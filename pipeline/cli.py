@@ -1,6 +1,7 @@
 """The command `pixelmill`. Imports what a command needs only when it is given."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,6 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(parsed, rest)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_GOOD
+    except OSError as error:
+        return _say(f"{error.filename or 'output'}: {error.strerror}", NOT_GOOD)
     except UserError as error:
         if getattr(parsed, "verbose", False):
             traceback.print_exc()
@@ -47,7 +53,7 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
     if parsed.command == "inspect":
         from pipeline.inspect_model import inspect
 
-        print(inspect(parsed.model))
+        print(inspect(parsed.model, parsed.tags, parsed.write_card, parsed.json))
         return DONE
     if parsed.command == "demo":
         import_tensorflow()

@@ -62,7 +62,7 @@ def make_scenes(folder: str, count: int) -> None:
             buffer = io.BytesIO()
             Image.fromarray(pixels).save(buffer, **options)
             storage.write(folder, name, buffer.getvalue())
-    storage.delete_folder(os.path.join(folder, storage.TEMPORARY))
+    storage.delete_tree(os.path.join(folder, storage.TEMPORARY))
 
 
 def compare(packed: str, segmented: str) -> npt.NDArray[np.int64]:

@@ -11,11 +11,17 @@ from types import FrameType
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from apache_beam.runners.runner import create_runner
 
 from models.errors import UserError
 from models.loading import first_line
-from transforms.live import LIVE
+from transforms import storage
+from transforms.live import LIVE, STOP, stop_path
 
 _LOCAL = {None, "direct", "local", "directrunner", "fnapirunner"}
 _GRACE_S = 10.0
@@ -53,6 +59,13 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
         )
     if name in _LOCAL:
         standard.runner = "FnApiRunner"
+    try:
+        create_runner(standard.runner)
+    except (ValueError, ImportError) as error:
+        raise FlagError(f"--runner={standard.runner}: {error}") from error
+    workers = options.view_as(DirectOptions).direct_num_workers
+    if workers < 0:
+        raise FlagError(f"--direct_num_workers={workers}: expected 0 (one a core) or more")
     return options
 
 
@@ -83,14 +96,16 @@ def _raise_flag_error(message: str) -> Any:
     raise FlagError(message)
 
 
-def run_pipeline(build: Callable[[beam.Pipeline], None], options: PipelineOptions) -> None:
-    """Builds and runs a pipeline and waits for it.
+def run_pipeline(
+    build: Callable[[beam.Pipeline], None], options: PipelineOptions, out: str
+) -> None:
+    """Builds and runs a pipeline that writes to OUT, and waits for it.
 
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM; workers were asked to stop at their next record.
         PipelineFailed: anything else went wrong.
     """
-    with _stop_on_signal() as stopped:
+    with _stop_on_signal(out) as stopped:
         try:
             pipeline = beam.Pipeline(options=options)
             build(pipeline)
@@ -109,17 +124,23 @@ def run_pipeline(build: Callable[[beam.Pipeline], None], options: PipelineOption
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C into a request to stop; a second one, or ten seconds, end at once."""
+def _stop_on_signal(out: str) -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C into a request to stop; a second one, or ten seconds, end at once.
+
+    Workers in this process see LIVE.stop, those in other processes the stop file.
+    """
     LIVE.stop.clear()
+    storage.delete(stop_path(out))
 
     def give_up() -> None:
+        os.write(2, b"\npixelmill: interrupted; give the same command again to go on\n")
         os._exit(130)
 
     def handle(number: int, frame: FrameType | None) -> None:
         if LIVE.stop.is_set():
             give_up()
         LIVE.stop.set()
+        storage.write_unsynced(out, STOP, b"")
         timer = threading.Timer(_GRACE_S, give_up)
         timer.daemon = True
         timer.start()
@@ -135,6 +156,7 @@ def _stop_on_signal() -> Iterator[threading.Event]:
         for number, handler in before.items():
             signal.signal(number, handler)
         LIVE.stop.clear()
+        storage.delete(stop_path(out))
 
 
 def set_logging(verbose: bool) -> None:

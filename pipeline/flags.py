@@ -41,6 +41,15 @@ A file is the mask of an image when it has its name with _mask before the extens
 (images/a.jpg, masks/a.png). Every image is decoded once; broken ones are listed, not packed."""
 
 
+_INSPECT = """\
+What a SavedModel takes and gives, and how to run it. It is read, not run.
+
+  pixelmill inspect deeplab/ --write_card deeplab.card.yaml
+
+Ends with a command line that runs it, or with the question that it cannot answer. The card holds
+what was found, and lines to fill in for what was not; `segment --model_card FILE` reads it."""
+
+
 class Parser(argparse.ArgumentParser):
     """Help that keeps its line breaks; errors without the wall of usage."""
 
@@ -56,7 +65,9 @@ def parser() -> Parser:
     """The parser of the whole command line."""
     top = Parser(prog="pixelmill", description=DESCRIPTION, usage="pixelmill COMMAND [flags]")
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(
+        prog="pixelmill", dest="command", metavar="COMMAND", required=True
+    )
     commands._choices_actions.clear()  # the description lists them
 
     segment = commands.add_parser("segment", description=_SEGMENT)
@@ -70,8 +81,11 @@ def parser() -> Parser:
         "--images_per_shard", type=positive, default=1024, help="at most, default 1024"
     )
 
-    inspect = commands.add_parser("inspect", description="What a SavedModel takes and gives.")
-    inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel")
+    inspect = commands.add_parser("inspect", description=_INSPECT)
+    inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel, or of versions")
+    inspect.add_argument("--tags", type=words, metavar="A,B", help="of the graph, if several")
+    inspect.add_argument("--json", action="store_true", help="print JSON for programs")
+    inspect.add_argument("--write_card", metavar="FILE", help="write a card to edit, YAML")
     _add_verbose(inspect)
 
     for name, text in (
@@ -137,6 +151,11 @@ def _add_model_flags(command: argparse.ArgumentParser) -> None:
     group.add_argument("--tags", type=words, metavar="A,B", help="of the graph to load")
     group.add_argument("--input_name", help="input that takes the image")
     group.add_argument(
+        "--input_role",
+        choices=("image", "bytes", "example"),
+        help="pixels, encoded images or tf.Examples; default: by dtype and name",
+    )
+    group.add_argument(
         "--value_range",
         type=number_pair,
         metavar="LOW,HIGH",
@@ -157,6 +176,12 @@ def _add_model_flags(command: argparse.ArgumentParser) -> None:
         type=positive,
         metavar="PX",
         help="scale larger pictures down to this longest side, for a model that takes any size",
+    )
+    group.add_argument(
+        "--multiple_of",
+        type=positive,
+        metavar="PX",
+        help="for a model whose sides must be multiples of this: mirror pictures at the edges",
     )
     group.add_argument("--output_name", help="output with the scores or class ids")
     group.add_argument(

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-import tensorflow as tf
 from PIL import Image
 
+from models.loading import import_tensorflow
 from transforms import storage
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
@@ -19,6 +19,8 @@ from transforms.inputs import Shard
 from transforms.sink import FEATURES, RECORDS
 from transforms.sources import FeatureNames, read_shard
 from transforms.tfrecord import BadRecord, read_records
+
+tf = import_tensorflow()
 
 LONGEST_PX = 240
 _UNKNOWN_COLOR = "#9a9a9a"  # of ids that are in no legend

@@ -1,18 +1,20 @@
 """The jobs: from flags to a checked configuration, a pipeline, and an exit code."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import apache_beam as beam
 
 from models.binding import Binding, bind
 from models.card import load_card
-from models.errors import ModelError
+from models.errors import ModelError, UserError
 from models.probe import probe
 from models.signatures import ModelInfo, read_model
 from pipeline import engine, run_files
@@ -22,25 +24,28 @@ from transforms import pack, segment, storage
 from transforms.beam_shards import MergeReports, ProcessShards, ReadPlan
 from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
-from transforms.inputs import InputError, Plan, cut, cut_images, list_input, pair_masks, plan_input
-from transforms.live import Interrupted
+from transforms.failures import Failure
+from transforms.inputs import Plan, cut, cut_images, pair_masks, plan_input
+from transforms.listing import InputError, list_input
 from transforms.shard_work import Operator
 from transforms.sink import Sink
-from transforms.sources import FeatureNames
+from transforms.sources import FeatureNames, read_shard
 
 
 def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill segment`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    plan = plan_input(flags.input, flags.files_per_shard)
+    out = _absolute(flags.output)
+    plan = plan_input(flags.input, flags.files_per_shard, out)
+    names = FeatureNames(flags.image_feature, flags.key_feature)
+    _check_first_record(plan, names)
     info, binding = bind_model(flags)
+    _check_contradictions(flags, plan, binding)
     policy = DecodePolicy(flags.max_pixels, flags.alpha)
     if flags.mask_size == "model" and (side := binding.size_hw or binding.max_side_px):
         policy = dataclasses.replace(policy, draft_px=side if isinstance(side, int) else max(side))
-    sink = Sink(
-        _absolute(flags.output), "masks", as_files=plan.kind == "images", columns=segment.COLUMNS
-    )
+    sink = Sink(out, "masks", as_files=plan.kind == "images", columns=segment.COLUMNS)
     operator = segment.SegmentOperator(
         model=info.path,
         binding=binding,
@@ -49,7 +54,7 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         policy=policy,
         confidence_map=flags.confidence_map,
         mask_at_model_size=flags.mask_size == "model",
-        features=FeatureNames(flags.image_feature, flags.key_feature),
+        features=names,
         threads=flags.threads or 0,
     )
     run = run_files.Run(
@@ -62,6 +67,8 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             "confidence_map": operator.confidence_map,
             "mask_size": flags.mask_size,
             "features": operator.features._asdict(),
+            # that decide the bytes: half a run by each would be no run
+            "versions": {name: version(name) for name in ("tensorflow", "pillow")},
         },
         notes={"model": info.path, "input": flags.input},
     )
@@ -72,7 +79,8 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill pack`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    listing = list_input(flags.input)
+    out = _absolute(flags.output)
+    listing = list_input(flags.input, out)
     if cut(listing).kind == "tfrecord":
         raise InputError(f"{flags.input} holds TFRecord files already; pack takes image files")
     images, masks = pair_masks(listing.files)
@@ -80,7 +88,7 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     plan = Plan(shards, "images", listing.ignored)
     policy = DecodePolicy(flags.max_pixels)
     operator = pack.PackOperator(
-        sink=Sink(_absolute(flags.output), "images", as_files=False, columns=pack.COLUMNS),
+        sink=Sink(out, "images", as_files=False, columns=pack.COLUMNS),
         policy=policy,
         masks_expected=bool(masks),
         threads=flags.threads or 0,
@@ -105,6 +113,7 @@ def bind_model(flags: argparse.Namespace) -> tuple[ModelInfo, Binding]:
             "signature": flags.signature,
             "tags": flags.tags,
             "input.name": flags.input_name,
+            "input.role": flags.input_role,
             "input.range": flags.value_range,
             "input.mean": flags.mean,
             "input.std": flags.std,
@@ -112,6 +121,7 @@ def bind_model(flags: argparse.Namespace) -> tuple[ModelInfo, Binding]:
             "input.layout": flags.input_layout,
             "input.size": flags.image_size,
             "input.max_side": flags.max_side,
+            "input.multiple_of": flags.multiple_of,
             "output.name": flags.output_name,
             "output.kind": flags.output_kind,
             "output.layout": flags.output_layout,
@@ -132,6 +142,46 @@ def bind_model(flags: argparse.Namespace) -> tuple[ModelInfo, Binding]:
     return info, binding
 
 
+def _check_first_record(plan: Plan, names: FeatureNames) -> None:
+    """Reads one example, for a wrong feature name would fail all of them. Raises UserError."""
+    if plan.kind != "tfrecord":
+        return
+    try:
+        _, load = next(read_shard(plan.shards[0], names), (None, None))
+    except OSError as error:
+        raise InputError(f"cannot read {plan.shards[0].root}: {error.strerror}") from error
+    if isinstance(load, Failure) and load.reason == "no_image":
+        raise InputError(f"{plan.shards[0].root}, first record: {load.message}")
+
+
+def _check_contradictions(flags: argparse.Namespace, plan: Plan, binding: Binding) -> None:
+    """Refuses flags that would have no effect. Raises UserError."""
+    usual = FeatureNames()
+    given = (flags.image_feature, flags.key_feature)
+    for problem, found in (
+        (
+            "--image_feature and --key_feature name features of tf.Examples, but the input is "
+            "image files",
+            plan.kind == "images" and given != usual,
+        ),
+        (
+            f"--max_side has no effect: the model takes pictures of {binding.size_hw} only",
+            flags.max_side is not None and binding.size_hw is not None,
+        ),
+        (
+            "--confidence_map has no effect: the model answers class ids without a confidence",
+            flags.confidence_map and binding.kind == "class_ids",
+        ),
+        (
+            f"--threshold has no effect: the model tells {binding.num_classes} classes apart by "
+            "their scores",
+            flags.threshold is not None and binding.num_classes > 2,
+        ),
+    ):
+        if found:
+            raise UserError(f"{problem}; leave the flag out")
+
+
 def _run(
     run: run_files.Run,
     plan: Plan,
@@ -146,8 +196,12 @@ def _run(
     _say_start(run, plan, out, resumed)
     begin = time.monotonic()
     planned = {shard.name for shard in plan.shards}
+    totals = None
     if planned <= committed_names(out):
-        run_files.finish(committed_totals(out, planned, flags.max_failed_fraction), out)
+        with contextlib.suppress(UserError):  # of a damaged record: the pipeline names its shard
+            totals = committed_totals(out, planned, flags.max_failed_fraction)
+    if totals is not None:
+        run_files.finish(totals, out)
     else:
         _process(plan, operator, flags.max_failed_fraction, options, run.job)
     print(summary(out, time.monotonic() - begin))
@@ -169,10 +223,7 @@ def _process(
         )
 
     with show_progress(Progress(out, plan, job)):
-        try:
-            engine.run_pipeline(build, options)
-        except Interrupted as error:
-            raise engine.InterruptedRun from error
+        engine.run_pipeline(build, options, out)
 
 
 def exit_code(out: str) -> int:
@@ -189,7 +240,8 @@ def _say_start(run: run_files.Run, plan: Plan, out: str, resumed: bool) -> None:
     if resumed:
         print(f"resuming: {len(committed_names(out)):,} shards are committed already")
     if plan.ignored:
-        print(f"left out: {len(plan.ignored):,} other files, such as {plan.ignored[0]}")
+        example = storage.as_text(plan.ignored[0])
+        print(f"left out: {len(plan.ignored):,} other files or links, such as {example}")
     sys.stdout.flush()
 
 

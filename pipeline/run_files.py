@@ -12,7 +12,7 @@ from typing import Any
 
 from models.errors import UserError
 from pipeline import __version__
-from transforms import storage
+from transforms import commits, storage
 from transforms.inputs import Plan
 from transforms.shard_report import Totals, json_lines
 from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
@@ -20,10 +20,11 @@ from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 FORMAT = 1
 RUN, PLAN, LEGEND = "run.json", "plan.jsonl", "legend.json"
 METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
-# All that pixelmill ever makes in OUT; run.json last, so that OUT is ours until the end.
+# All that pixelmill ever makes in OUT, in the order of deletion: what says "done" goes first, and
+# run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
-    *("masks", "images", "confidence", "records", "metrics", storage.TEMPORARY),
-    *(PLAN, LEGEND, METRICS, REPORT, SUCCESS, RUN),
+    *(SUCCESS, commits.METRICS, METRICS, REPORT),
+    *("masks", "images", "confidence", "records", LEGEND, PLAN, storage.TEMPORARY, RUN),
 )
 _VERSIONS_OF = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "numpy", "pyarrow")
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -58,22 +59,23 @@ def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> bool:
         RunError: OUT holds something else, or a different run, or cannot be written.
     """
     try:
-        if overwrite and read_run(out) is not None:
+        if overwrite and storage.exists(os.path.join(out, RUN)):
             for name in OURS:
-                path = os.path.join(out, name)
-                storage.delete_folder(path) if os.path.isdir(path) else storage.delete(path)
+                storage.delete_tree(os.path.join(out, name))
         stored = read_run(out)
         if stored is not None:
             _same_run(out, stored, run)
-        elif os.path.exists(out) and (found := next(iter(os.listdir(out)), None)):
+        elif os.path.exists(out) and (found := set(os.listdir(out)) - {storage.TEMPORARY}):
             raise RunError(
-                f"{out} is not empty and not a run of pixelmill (there is {found}, but no {RUN}); "
-                "choose another --output"
+                f"{out} is not empty and not a run of pixelmill (there is {min(found)}, but no "
+                f"{RUN}); choose another --output"
             )
         os.makedirs(out, exist_ok=True)
         if stored is None:
             storage.write(out, RUN, _run_json(run))
         storage.write(out, PLAN, plan.to_lines().encode())
+        if not {shard.name for shard in plan.shards} <= commits.committed_names(out):
+            storage.delete(os.path.join(out, SUCCESS))
     except OSError as error:
         raise RunError(f"cannot write to {error.filename or out}: {error.strerror}") from error
     return stored is not None
@@ -92,7 +94,9 @@ def read_run(out: str) -> Run | None:
     except (ValueError, KeyError, TypeError, OSError) as error:
         if isinstance(error, RunError):
             raise
-        raise RunError(f"{path} cannot be read as a run of pixelmill: {error}") from error
+        raise RunError(
+            f"{path} cannot be read as a run of pixelmill: {error}; --overwrite starts it anew"
+        ) from error
 
 
 def read_plan(out: str) -> Plan:
@@ -101,7 +105,9 @@ def read_plan(out: str) -> Plan:
     try:
         return Plan.from_lines(storage.read_bytes(path).decode())
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read: {error}; is {out} a run of pixelmill?") from error
+        raise RunError(
+            f"{path} cannot be read: {error}; give the command of the run again"
+        ) from error
 
 
 def _run_json(run: Run) -> bytes:
@@ -192,7 +198,7 @@ def finish(totals: Totals, out: str) -> Totals:
     write_report(out)
     if complete:
         storage.write(out, SUCCESS, b"")
-        storage.delete_folder(os.path.join(out, storage.TEMPORARY))
+        storage.delete_tree(os.path.join(out, storage.TEMPORARY))
     else:
         storage.delete(os.path.join(out, SUCCESS))
     return totals

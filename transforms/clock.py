@@ -3,11 +3,10 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 STAGES = ("read", "decode", "wait", "model", "encode", "write", "commit")
 
@@ -30,15 +29,6 @@ class Clock:
             took = time.perf_counter_ns() - begin
             with self._lock:
                 self._nanoseconds[stage] += took
-
-    def timed(self, stage: str, function: Callable[[T], U]) -> Callable[[T], U]:
-        """The function, measured at every call."""
-
-        def run(value: T) -> U:
-            with self(stage):
-                return function(value)
-
-        return run
 
     def iterate(self, stage: str, items: Iterable[T]) -> Iterator[T]:
         """The items, with the time that producing them took measured."""

@@ -7,6 +7,7 @@ itself keeps the high byte of 16-bit colour channels, at most one grey level bel
 
 import dataclasses
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -212,7 +213,7 @@ def _looks_like_image(data: bytes) -> bool:
 
 
 def _message(error: Exception, data: bytes) -> str:
-    text = " ".join(str(error).split())[:200].replace("<_io.BytesIO object at ", "<")
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))[:200]  # the same every run
     if isinstance(error, UnidentifiedImageError):
         text = f"no decoder recognises its {len(data)} bytes, which begin with {data[:8]!r}"
     return f"{type(error).__name__}: {text}"

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 
 import pyarrow as pa
-import tensorflow as tf
+
+from models.loading import import_tensorflow
+
+tf = import_tensorflow()
 
 # Longer values (masks, point clouds) stay in the shards; a table of rows is no place for them.
 MAX_FEATURE_BYTES = 4096

@@ -6,34 +6,19 @@ by then.
 """
 
 import dataclasses
-import glob
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from models.errors import UserError
-from transforms import storage
-from transforms.shard_names import (
-    ShardName,
-    expand_at_count,
-    is_tfrecord_name,
-    shard_id,
-    split_at_count,
-)
+from transforms.listing import InputError, Listing, list_input
+from transforms.shard_names import ShardName, is_tfrecord_name, shard_id
 
-IMAGE_EXTENSIONS = (
-    *(".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-)
 FILES_PER_SHARD = 256
 _MASK_SUFFIX = "_mask"
+_NAME_BYTES = 255  # of a file, on the usual file systems
 _STEM_LENGTH = 100  # of a shard's name, so that all names made from it fit a file system
-
-
-class InputError(UserError):
-    """The input cannot be planned: a message for the person who asked, with the way out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,28 +99,11 @@ class Plan:
         return hashlib.sha256(self.to_lines().encode()).hexdigest()[:16]
 
 
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """Files found for an input: (path relative to root, size in bytes), sorted."""
-
-    root: str
-    files: tuple[tuple[str, int], ...]
-    ignored: tuple[str, ...] = ()
-
-
-def plan_input(pattern: str, files_per_shard: int = FILES_PER_SHARD) -> Plan:
-    """Lists an input and cuts it into shards.
-
-    Args:
-        pattern: a folder, a file, a glob ("**" for any depth), `name.tfrecord@10`, or several of
-            these joined by commas. A folder takes the images or TFRecord files below it; a glob
-            takes all that it matches.
-        files_per_shard: images in a virtual shard.
-
-    Raises:
-        InputError: nothing found, unreadable, or both images and TFRecord files.
-    """
-    return cut(list_input(pattern), files_per_shard)
+def plan_input(
+    pattern: str, files_per_shard: int = FILES_PER_SHARD, out: str | None = None
+) -> Plan:
+    """Lists an input (see list_input) and cuts it into shards (see cut)."""
+    return cut(list_input(pattern, out), files_per_shard)
 
 
 def cut(listing: Listing, files_per_shard: int = FILES_PER_SHARD) -> Plan:
@@ -164,6 +132,7 @@ def cut(listing: Listing, files_per_shard: int = FILES_PER_SHARD) -> Plan:
         other = owner.setdefault(name.casefold(), path)
         if other != path:
             raise InputError(f"{other} and {path} would both become shard {name}; name one")
+    _check_paths([f"{name}.tfrecord" for name in names])
     shards = tuple(
         Shard(name, f"{listing.root}/{path}", size)
         for name, (path, size) in zip(names, records, strict=True)
@@ -210,7 +179,23 @@ def output_names(paths: Sequence[str]) -> dict[str, str]:
         other = owner.setdefault(name.casefold(), path)
         if other != path:
             raise InputError(f"{other} and {path} would be written to one file; rename one")
+    _check_paths([f"{name}.png" for name in names.values()])
     return names
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    """Raises InputError when outputs cannot all exist: one is another's folder, or too long."""
+    folders: set[str] = set()
+    for path in paths:
+        folder = os.path.dirname(path.casefold())
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = os.path.dirname(folder)
+    for path in paths:
+        if path.casefold() in folders:
+            raise InputError(f"{path} would be written beside a folder of that name; rename one")
+        if len(os.fsencode(os.path.basename(path))) > _NAME_BYTES:
+            raise InputError(f"the name {path} is over {_NAME_BYTES} bytes; shorten the input's")
 
 
 def pair_masks(files: Sequence[tuple[str, int]]) -> tuple[list[tuple[str, int]], dict[str, str]]:
@@ -237,85 +222,6 @@ def _mask_stems(stem: str) -> list[str]:
     parts = stem.split("/")
     swapped = ["masks" if part == "images" else part for part in parts]
     return [stem + _MASK_SUFFIX, "/".join(swapped)]
-
-
-def list_input(pattern: str) -> Listing:
-    """Finds the files that a pattern names. See plan_input for its forms and errors."""
-    parts = [part.strip() for part in pattern.split(",") if part.strip()]
-    if not parts:
-        raise InputError("--input is empty: give a folder, a glob or a list of shards")
-    found: dict[str, int] = {}
-    ignored: list[str] = []
-    for part in parts:
-        try:
-            storage.check_supported(part)
-            files, others = _list_one(os.path.abspath(os.path.expanduser(part)))
-        except OSError as error:
-            raise InputError(f"cannot read {error.filename or part}: {error.strerror}") from error
-        found.update(files)
-        ignored.extend(others)
-    root = _common_root(parts, list(found))
-    relative = sorted((os.path.relpath(path, root), size) for path, size in found.items())
-    return Listing(root, tuple(relative), tuple(ignored))
-
-
-def _list_one(path: str) -> tuple[dict[str, int], list[str]]:
-    if os.path.isdir(path):
-        return _list_folder(path)
-    if os.path.isfile(path):
-        return {path: storage.size_bytes(path)}, []
-    if (numbered := split_at_count(path)) is not None:
-        return {name: storage.size_bytes(name) for name in _numbered(*numbered)}, []
-    matches = [p for p in glob.glob(path, recursive=True) if os.path.isfile(p)]
-    if not matches:
-        hint = "" if glob.has_magic(path) else "; there is no such file or folder"
-        raise InputError(f"no files match {path}{hint}; check the path, and quote a glob")
-    return {match: storage.size_bytes(match) for match in matches}, []
-
-
-def _list_folder(path: str) -> tuple[dict[str, int], list[str]]:
-    files = list(storage.list_files(path))
-    known = {
-        f"{path}/{name}": size
-        for name, size in files
-        if is_tfrecord_name(os.path.basename(name)) or _is_image_name(name)
-    }
-    if not known:
-        raise InputError(
-            f"{path} holds {len(files)} files, but no images "
-            f"({' '.join(IMAGE_EXTENSIONS)}) and no TFRecord files (.tfrecord, "
-            ".tfrecord.gz); for other names give a glob, which takes all that it matches"
-        )
-    return known, [name for name, _ in files if f"{path}/{name}" not in known]
-
-
-def _numbered(base: str, count: int) -> Iterator[str]:
-    if count < 1:
-        raise InputError(f"{base}@{count} names no shard; the number after @ is how many there are")
-    for index, names in enumerate(expand_at_count(base, count)):
-        found = next((name for name in names if os.path.isfile(name)), None)
-        if found is None:
-            raise InputError(
-                f"{base}@{count} names {count} shards, but shard {index} is missing; "
-                f"looked for {' and '.join(os.path.basename(name) for name in names[:2])}"
-            )
-        yield found
-
-
-def _common_root(parts: Sequence[str], paths: Sequence[str]) -> str:
-    """The folder that names are relative to: the part of the patterns without wildcards."""
-    roots = []
-    for part in parts:
-        path = os.path.abspath(os.path.expanduser(part))
-        if not os.path.isdir(path):  # a folder may have a name that looks like a glob
-            while glob.has_magic(path) or not os.path.isdir(path):
-                path = os.path.dirname(path)
-        roots.append(path)
-    return os.path.commonpath(roots) if roots else os.path.commonpath(paths)
-
-
-def _is_image_name(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in IMAGE_EXTENSIONS
 
 
 def _is_tfrecord(path: str) -> bool:

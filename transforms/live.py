@@ -1,14 +1,26 @@
 """What launcher and workers share when they are one process: progress, and the wish to stop.
 
-With workers in other processes or on other machines this stays silent, and progress comes from
-the commit records alone.
+With workers in other processes progress comes from the commit records alone, and the wish to stop
+from a file.
 """
 
+import os
 import threading
+import time
+
+from transforms import storage
+
+STOP = f"{storage.TEMPORARY}/stop"  # below OUT; asks workers in other processes to stop
+_LOOK_EVERY_S = 1.0
 
 
 class Interrupted(Exception):
     """A person asked to stop. What is committed stays; the rest is done by the next run."""
+
+
+def stop_path(out: str) -> str:
+    """The file that asks all workers of a run to stop."""
+    return os.path.join(out, STOP)
 
 
 class Live:
@@ -17,10 +29,15 @@ class Live:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._done: dict[str, tuple[int, int]] = {}
+        self._looked = 0.0
         self.stop = threading.Event()
 
-    def update(self, shard: str, done: int, failed: int) -> None:
-        """Notes how far a shard is. Raises Interrupted when a stop was asked for."""
+    def update(self, out: str, shard: str, done: int, failed: int) -> None:
+        """Notes how far a shard of OUT is. Raises Interrupted when a stop was asked for."""
+        if time.monotonic() - self._looked > _LOOK_EVERY_S:
+            self._looked = time.monotonic()
+            if storage.exists(stop_path(out)):
+                raise Interrupted
         if self.stop.is_set():
             raise Interrupted
         with self._lock:

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
-import tensorflow as tf
 from PIL import Image
 
+from models.loading import import_tensorflow
 from transforms import storage
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy, Facts, decode
@@ -26,6 +26,8 @@ from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.sources import Load, read_shard
 from transforms.streams import Ahead, ordered_map
+
+tf = import_tensorflow()
 
 COLUMNS = pa.schema(
     [

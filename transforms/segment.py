@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from models.binding import Binding
 from models.loading import first_line
@@ -78,7 +77,9 @@ class SegmentOperator:
 
     def open(self) -> Work:
         """Loads the model. Raises ModelError."""
-        return _SegmentWork(self, Segmenter(self.model, self.binding, self.batch_size))
+        return _SegmentWork(
+            self, Segmenter(self.model, self.binding, self.batch_size, self.mask_at_model_size)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +109,6 @@ class _SegmentWork:
                 data = load()
             with clock("decode"):
                 picture = decode(data, self._settings.policy)
-                if self._settings.mask_at_model_size:
-                    picture = _shrink(picture, self._segmenter.binding)
             ahead.saw(picture.pixels.nbytes)
             encode_ahead.saw(picture.pixels.nbytes)
             return picture
@@ -211,16 +210,6 @@ def encode_result(facts: Facts, answer: Segmentation, settings: SegmentOperator)
     )
 
 
-def _shrink(picture: Picture, binding: Binding) -> Picture:
-    """The picture at the model's size, when that is smaller: masks then have that size."""
-    height, width = binding.model_size_hw(picture.facts.size_hw)
-    if (height, width) == picture.facts.size_hw:
-        return picture
-    image = Image.fromarray(picture.pixels).resize((width, height), Image.Resampling.BILINEAR)
-    facts = dataclasses.replace(picture.facts, size_hw=(height, width))
-    return Picture(np.asarray(image), facts)
-
-
 def _means(answer: Segmentation) -> dict[str, float | None]:
     if answer.histograms is None:
         return {f"mean_{name}": None for name in _HISTOGRAMS}
@@ -235,8 +224,8 @@ def _row(
 ) -> dict[str, Any]:
     classes = np.flatnonzero(answer.class_pixels)
     return {
-        "width": facts.size_hw[1],
-        "height": facts.size_hw[0],
+        "width": answer.mask.shape[1],
+        "height": answer.mask.shape[0],
         "stored_width": facts.stored_hw[1],
         "stored_height": facts.stored_hw[0],
         "format": facts.format,
@@ -251,7 +240,7 @@ def _row(
 
 
 def _sums(facts: Facts, answer: Segmentation) -> sums.Sums:
-    height, width = facts.size_hw
+    height, width = answer.mask.shape
     brightness = np.zeros(256, np.int64)
     brightness[min(255, int(facts.brightness))] = 1
     measured: sums.Sums = {

@@ -160,7 +160,7 @@ class Totals:
         """The totals of one shard."""
         if report.error is not None:
             return Totals(errors=((report.shard, report.error),), shards_failed=1)
-        over = report.failed > allowed_failures(report.read, max_failed_fraction)
+        over = is_over_budget(report, max_failed_fraction)
         return Totals(
             shards=1,
             read=report.read,
@@ -191,6 +191,15 @@ class Totals:
             shards_over_budget=self.shards_over_budget + other.shards_over_budget,
             shards_failed=self.shards_failed + other.shards_failed,
         )
+
+
+def is_over_budget(report: ShardReport, max_failed_fraction: float) -> bool:
+    """Whether more of a shard failed than may: too many records, all of them, or its rest."""
+    return (
+        report.failed > allowed_failures(report.read, max_failed_fraction)
+        or (report.read > 0 and report.written == 0)
+        or "rest_lost" in report.failed_by_reason
+    )
 
 
 def json_lines(fields: Mapping[str, Any]) -> bytes:

@@ -1,5 +1,6 @@
 """Turning one shard into its outputs and committing them. Plain Python: Beam only calls it."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -44,9 +45,12 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
             for record, result in work()(shard, clock):
                 with clock("write"):
                     writer.write(record, result)
-                LIVE.update(shard.name, writer.read, writer.failed)
+                LIVE.update(sink.root, shard.name, writer.read, writer.failed)
             return writer.commit()
     except (OSError, UserError) as error:  # of this shard alone; the others go on
+        with contextlib.suppress(OSError, UserError):
+            if report := sink.committed(shard):  # another run was faster, and cleared up
+                return report
         return ShardReport(shard.name, error=f"{type(error).__name__}: {error}")
     finally:
         LIVE.leave(shard.name)

@@ -23,8 +23,8 @@ from typing import IO, Any
 import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
-import tensorflow as tf
 
+from models.loading import import_tensorflow
 from transforms import storage
 from transforms.clock import Clock
 from transforms.commits import commit_path, read_commit
@@ -35,6 +35,8 @@ from transforms.records import Encoded, Record, Result
 from transforms.shard_report import FileEntry, Highlights, ShardReport
 from transforms.sums import Sums, add, log_bin, plain
 from transforms.tfrecord import write_record
+
+tf = import_tensorflow()
 
 RECORDS = "records"
 

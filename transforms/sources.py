@@ -5,14 +5,16 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from models.loading import import_tensorflow
 from transforms import storage
 from transforms.failures import Failure
 from transforms.inputs import Shard
 from transforms.records import Item, Record
 from transforms.tfrecord import BadRecord, read_records
+
+tf = import_tensorflow()
 
 # Gives the encoded image. A call, so that files are read by the threads that decode them.
 Load = Callable[[], bytes]
@@ -74,7 +76,8 @@ def _read_examples(shard: Shard, names: FeatureNames) -> Iterator[Item[Load]]:
         for index, data in enumerate(read_records(file)):
             if isinstance(data, BadRecord):
                 name, features = "", b""
-                load: Load | Failure = Failure("read", "bad_record", data.message)
+                reason = "rest_lost" if data.last else "bad_record"
+                load: Load | Failure = Failure("read", reason, data.message)
             else:
                 name, features, load = _parse_example(data, names)
             key, twice = keys.unique(name or f"{shard.name}/{index:08d}")

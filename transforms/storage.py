@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import IO
 
 import google_crc32c
@@ -38,7 +37,8 @@ def check_supported(path: str) -> None:
 def list_files(folder: str) -> Iterator[tuple[str, int]]:
     """Relative path (with "/") and size in bytes of every file below a folder, but hidden ones.
 
-    Sorted by path. Links to folders are not followed, so nothing outside is listed.
+    Sorted by path. Links to folders are not followed, so nothing outside is listed; these, links
+    that lead nowhere, pipes and the like are listed with a size of -1.
 
     Raises:
         OSError: when the folder cannot be read.
@@ -57,6 +57,8 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
             yield from _walk(entry.path, f"{prefix}{entry.name}/")
         elif entry.is_file():
             yield prefix + entry.name, entry.stat().st_size
+        else:
+            yield prefix + entry.name, -1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -238,6 +240,10 @@ def delete(path: str) -> None:
         os.unlink(path)
 
 
-def delete_folder(path: str) -> None:
-    """Deletes a folder with all that is in it, if it is there."""
-    shutil.rmtree(path, ignore_errors=not Path(path).exists())
+def delete_tree(path: str) -> None:
+    """Deletes a file, or a folder with all that is in it, if it is there. Follows no links."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        with contextlib.suppress(FileNotFoundError):  # somebody else deletes it too
+            shutil.rmtree(path)
+    else:
+        delete(path)

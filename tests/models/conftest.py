@@ -34,6 +34,7 @@ HEADS: dict[str, Head] = {
     "sigmoid_rank3": lambda tf, y: tf.sigmoid(y)[..., 0],
     "int32": lambda tf, y: tf.argmax(y, -1, tf.int32),
     "int64": lambda tf, y: tf.argmax(y, -1)[..., tf.newaxis],
+    "bool": lambda tf, y: y[..., 0] > 0.0,
     "float_ids": lambda tf, y: tf.cast(tf.argmax(y, -1), tf.float32),
     "colours": lambda tf, y: tf.cast(tf.clip_by_value(y * 99, 0, 255), tf.uint8),
     "labels": lambda tf, y: tf.sigmoid(y),
@@ -79,6 +80,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "int64": {"head": "int64"},
     "int32_stride4": {"head": "int32", "stride": 4},
     "ids40": {"head": "int32", "classes": 40},
+    "bool": {"head": "bool"},
     "float_ids": {"head": "float_ids"},
     "colours": {"head": "colours"},
     "labels": {"head": "labels"},
@@ -153,19 +155,44 @@ def _export_two_inputs(folder: str) -> None:
     tf.saved_model.save(tf.Module(), folder, signatures=function)
 
 
-def _export_bytes(folder: str) -> None:
+def _export_strings(folder: str, name: str = "image_bytes", batch: bool = True) -> None:
+    """Takes encoded images, or tf.Examples of them where `name` says so; logits of 3 classes."""
     tf = import_tensorflow()
+    kernel = tf.constant(_kernel(3, 3, "float32"))
 
-    def call(image_bytes: Any) -> Any:
-        images = tf.map_fn(
-            lambda data: tf.io.decode_image(data, 3, tf.float32, expand_animations=False),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec((None, None, 3), tf.float32),
-        )
-        return {"out": images}
+    def decode(data: Any) -> Any:
+        if "example" in name:
+            features = {
+                "image/encoded": tf.io.FixedLenFeature([], tf.string),
+                "image/format": tf.io.FixedLenFeature([], tf.string),
+            }
+            data = tf.io.parse_single_example(data, features)["image/encoded"]
+        return tf.io.decode_image(data, 3, tf.float32, expand_animations=False)
 
-    spec = tf.TensorSpec((None,), tf.string, name="image_bytes")
-    function = tf.function(call).get_concrete_function(image_bytes=spec)
+    def call(strings: Any) -> Any:
+        spec = tf.TensorSpec((None, None, 3), tf.float32)
+        if not batch:
+            image = tf.ensure_shape(decode(strings), (None, None, 3))
+            return {"out": _scores(tf, image[tf.newaxis], kernel, 1)[0]}
+        return {"out": _scores(tf, tf.map_fn(decode, strings, spec), kernel, 1)}
+
+    spec = tf.TensorSpec((None,) if batch else (), tf.string, name=name)
+    function = tf.function(call, input_signature=[spec])
+    tf.saved_model.save(tf.Module(), folder, signatures=function)
+
+
+def _export_unet(folder: str) -> None:
+    """Halves twice, doubles twice and adds: the sides must be multiples of 4."""
+    tf = import_tensorflow()
+    kernel = tf.constant(_kernel(3, 3, "float32"))
+
+    def call(image: Any) -> Any:
+        low = tf.nn.avg_pool2d(image, 4, 4, "VALID")
+        back = tf.repeat(tf.repeat(low, 4, axis=1), 4, axis=2)
+        return {"out": _scores(tf, back + image, kernel, 1)}
+
+    spec = tf.TensorSpec((None, None, None, 3), tf.float32, name="image")
+    function = tf.function(call, input_signature=[spec])
     tf.saved_model.save(tf.Module(), folder, signatures=function)
 
 
@@ -270,7 +297,10 @@ _OTHERS: dict[str, Callable[[str], None]] = {
     "two_scores": lambda d: _export_outputs(d, logits="logits", probabilities="softmax"),
     "scores_and_vector": lambda d: _export_outputs(d, logits="logits", means="vector"),
     "two_inputs": _export_two_inputs,
-    "bytes": _export_bytes,
+    "bytes": _export_strings,
+    "one_string": lambda d: _export_strings(d, batch=False),
+    "examples": lambda d: _export_strings(d, "examples"),
+    "unet": _export_unet,
     "several_signatures": lambda d: _export_signatures(d, "day", "night"),
     "several_with_default": lambda d: _export_signatures(d, "a", "serving_default", "z"),
     "no_signature": _export_signatures,

@@ -141,14 +141,21 @@ def test_a_model_without_signatures_is_refused():
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float16", "bfloat16", "float64", "int32"])
 def test_dtypes_that_take_pixels(dtype):
-    assert bind(model(signature([tensor(f"x:{dtype}")])), card()).input_dtype == dtype
+    usual = card() if "float" in dtype else load_card(None, {})
+    assert bind(model(signature([tensor(f"x:{dtype}")])), usual).input_dtype == dtype
+
+
+@pytest.mark.parametrize("field", [{"range": "0,1"}, {"mean": [0.5]}, {"std": [0.2]}])
+def test_whole_numbers_cannot_be_scaled(field):
+    named = {f"input.{name}": value for name, value in field.items()}
+    with pytest.raises(ModelError, match="round away"):
+        bind(model(signature([tensor("x:uint8")])), load_card(None, named))
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        tensor("image_bytes:string", (None,)),
-        tensor("examples:string", None),
+        tensor("image_bytes:string", (None, 1)),
         tensor("x:float32", (None, 10)),
         tensor("x:complex64"),
         tensor("x:bool"),
@@ -161,16 +168,72 @@ def test_an_input_that_takes_no_pixels_is_refused(bad, named):
     fields = {"input__name": bad.name} if named else {}
     message = refusal(model(signature([bad])), card(**fields))
     assert f"input {bad} cannot take pixels: expected uint8 or float of rank 4" in message
-    assert "encoded bytes are not supported yet: export a signature that takes pixels" in message
+    assert "or strings of rank 1 that hold encoded images" in message
     assert "--signature" in message
     assert f"serving_default({bad})" in message
 
 
-def test_the_other_signature_of_a_bytes_model_is_offered():
-    takes_bytes = signature([tensor("image_bytes:string", (None,))])
-    info = model(takes_bytes, signature(name="pixels"))
+def test_the_other_signature_of_a_model_is_offered():
+    takes_vectors = signature([tensor("x:float32", (None, 10))])
+    info = model(takes_vectors, signature(name="pixels"))
     assert "\n  pixels(image: float32" in refusal(info, card())
     assert bind(info, card(signature="pixels")).input_name == "image"
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("image_bytes", "bytes"),
+        ("encoded_image_string_tensor", "bytes"),
+        ("PNG", "bytes"),
+        ("b64", "bytes"),
+        ("examples", "example"),
+        ("input_example_tensor", "example"),
+        ("serialized_tf_example", "example"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(None,), None, (), (4,)])
+def test_the_role_of_strings_is_told_by_their_name(name, role, shape):
+    binding = bind(model(signature([tensor(f"{name}:string", shape)])), card(input__range=None))
+    assert (binding.role, binding.input_dtype, binding.channels) == (role, "string", "RGB")
+    assert binding.fixed_batch == {(): 1, (4,): 4}.get(shape)
+    assert binding.scalar_input == (shape == ())
+    assert (binding.value_range, binding.size_hw) == ((0.0, 255.0), None)
+
+
+@pytest.mark.parametrize("name", ["inputs", "x", "image_example"])
+def test_strings_of_an_unclear_name_are_asked_for(name):
+    info = model(signature([tensor(f"{name}:string", (None,))]))
+    message = refusal(info, card(input__range=None))
+    assert "--input_role=bytes for encoded images, or --input_role=example" in message
+    asked = card(input__range=None, input__role="example", input__feature="picture")
+    assert bind(info, asked).role == "example"
+    assert bind(info, asked).feature == "picture"
+
+
+def test_roles_that_do_not_fit_are_refused():
+    strings = model(signature([tensor("image_bytes:string", (None,))]))
+    assert "takes strings" in refusal(strings, card(input__role="image", input__range=None))
+    assert "takes pixels" in refusal(model(signature()), card(input__role="bytes"))
+    message = refusal(strings, card(input__mean=[1.0], input__layout="NHWC"))
+    assert "decodes and scales by itself; leave out range, mean, layout" in message
+
+
+def test_a_multiple_is_for_a_free_size():
+    binding = bind(model(signature()), card(input__multiple_of=32, input__max_side=100))
+    assert binding.padded_size_hw(binding.model_size_hw((33, 64))) == (64, 64)
+    assert binding.padded_size_hw(binding.model_size_hw((400, 100))) == (128, 32)
+    fixed = model(signature([tensor("image:float32", (None, 32, 48, 3))]))
+    message = refusal(fixed, card(input__multiple_of=32))
+    assert "has the fixed size 32x48; leave --multiple_of out" in message
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_numbers_by_channel_fit_the_channels_that_were_found(name):
+    grey = model(signature([tensor("image:float32", (None, None, None, 1))]))
+    message = refusal(grey, card(**{f"input__{name}": [1.0, 2.0, 3.0]}))
+    assert f"has 1 channel, but --{name} gives 3 numbers; give one" in message
+    assert getattr(bind(grey, card(**{f"input__{name}": [2.0]})), name) == (2.0,)
 
 
 @pytest.mark.parametrize("named", [{}, {"input__name": "image"}])
@@ -361,7 +424,7 @@ def test_two_outputs_of_scores_are_refused_in_any_order():
         [tensor("key:string", (None,))],
         [tensor("scores:float32", (None, 10))],
         [tensor("classes:string", None)],
-        [tensor("done:bool", (None, None, None))],
+        [tensor("done:bool", (None, 4))],
     ],
 )
 def test_no_output_that_could_be_masks(outputs):

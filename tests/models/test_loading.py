@@ -217,6 +217,7 @@ def test_importing_tensorflow_says_nothing():
         ("heading\n\nthe reason\n", "ValueError: the reason"),
         ("the reason\n\t [[{{node conv}}]] [Op:__inference_1]", "ValueError: the reason"),
         ("the reason\n[Op:Conv2D]", "ValueError: the reason"),
+        ("the reason\n\tEncountered while creating function 'f'", "ValueError: the reason"),
         ('the reason\nFile "x.py", line 3\n^^^', "ValueError: the reason"),
         ("Traceback (most recent call last):", "ValueError"),
         ("x" * 1000, "ValueError: " + "x" * 300),

@@ -124,7 +124,11 @@ def test_a_wrong_number_of_names_is_refused(bound, saved, name, count):
         ("vector", {}, "0 outputs"),
         ("scalar", {}, "0 outputs"),
         ("two_inputs", {}, "also wants label"),
-        ("bytes", {}, "encoded bytes are not supported yet"),
+        ("bytes", {}, "decodes and scales by itself; leave out range"),
+        ("labels", {"output__kind": "sigmoid"}, "expected one for --output_kind=sigmoid"),
+        ("int32", {"output__kind": "logits"}, "is a class id and no logits"),
+        ("unet", {}, "takes a picture of 128x192 but fails on one of 131x197: "),
+        ("unet", {}, "must be multiples of 4: give --multiple_of=4"),
         ("no_signature", {}, "has no signature"),
         ("several_signatures", {}, "--signature"),
         ("logits", {"input__range": None}, "--value_range"),
@@ -266,7 +270,7 @@ def test_the_ids_of_a_third_party_segmenter(real_data):
 @pytest.mark.parametrize(
     ("name", "card", "expected"),
     [
-        ("tfx_keras_tfexample", {}, "input examples: string[N] cannot take pixels"),
+        ("tfx_keras_tfexample", {}, "0 outputs of signature"),
         ("basic_pitch_three_outputs", {}, "input input_2: float32[N,43844,1] cannot take pixels"),
         ("tf_serving_testdata/matrix_half_plus_two/1", {}, "cannot take pixels"),
         ("tf_serving_testdata/saved_model_counter/00000123", {}, "--signature"),

@@ -17,9 +17,11 @@ from PIL import Image
 from models import segmenter as segmenting
 from models.binding import bind
 from models.card import load_card
+from models.errors import ModelError
+from models.graphs import BINS
 from models.loading import import_tensorflow
 from models.probe import probe
-from models.segmenter import BINS, Segmenter
+from models.segmenter import Segmenter
 from models.signatures import read_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,7 +238,7 @@ NAMES257 = [f"c{i}" for i in range(257)]
     [
         ("logits", {}, (np.uint8, 3)),
         ("classes300", {}, (np.uint16, 300)),
-        ("int32", {}, (np.uint8, 256)),
+        ("int32", {}, (np.uint8, 255)),
         ("int32", {"classes": NAMES257}, (np.uint16, 257)),
         ("sigmoid", {}, (np.uint8, 2)),
     ],
@@ -598,3 +600,60 @@ def test_a_fixed_batch_of_one_is_run_one_by_one(portrait, scenes):
     assert portrait.batch_size == 1
     with pytest.raises(ValueError, match="got 2 pictures, expected 1 to 1"):
         portrait(scenes[:2])
+
+
+@pytest.mark.parametrize("name", ["logits", "softmax", "sigmoid", "stride4"])
+@pytest.mark.parametrize("mask_hw", [(40, 56), (37, 53), (16, 200)])
+def test_bands_of_rows_give_what_the_whole_gives(saved, bound, picture, monkeypatch, name, mask_hw):
+    """Large pictures are finished by bands; no pixel and no count may tell."""
+    segmenter = Segmenter(saved(name), bound(name))
+    whole = segmenter([picture(*mask_hw)])[0]
+    row_bytes = mask_hw[1] * max(2, segmenter.binding.num_classes) * 4
+    monkeypatch.setattr("models.segmenter._FINISH_BYTES", 7 * row_bytes)
+    banded = segmenter([picture(*mask_hw)])[0]
+    np.testing.assert_array_equal(banded.mask, whole.mask)
+    np.testing.assert_array_equal(banded.confidence, whole.confidence)
+    np.testing.assert_array_equal(banded.class_pixels, whole.class_pixels)
+    np.testing.assert_array_equal(banded.histograms, whole.histograms)
+
+
+def test_masks_at_the_models_size_are_argmaxes_of_its_own_scores(saved, bound, picture):
+    binding = bound("logits", **{"input.size": (24, 32)})
+    image = picture(48, 80)
+    small = Segmenter(saved("logits"), binding, mask_at_model_size=True)([image])[0]
+    segmenter = Segmenter(saved("logits"), binding)
+    scores = segmenter.scores(segmenter.prepare(image[np.newaxis])).numpy()[0]
+    np.testing.assert_array_equal(small.mask, scores.argmax(axis=-1))
+
+
+def test_ids_that_fit_no_mask_are_told_and_never_wrap(tmp_path):
+    import tensorflow as tf
+
+    class Far(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        def ids(self, image):
+            return {"ids": tf.cast(image[..., 0], tf.int64) + 2**32}
+
+    tf.saved_model.save(far := Far(), str(tmp_path), signatures=far.ids)
+    binding = bind(read_model(str(tmp_path)), load_card(None, {}))
+    binding = dataclasses.replace(
+        binding, kind="class_ids", output_layout="NHWC", classes=("a", "b")
+    )
+    assert not Segmenter(str(tmp_path), binding)([np.zeros((4, 4, 3), np.uint8)])[0].in_range
+
+
+def test_ids_as_floats_are_asked_about(tmp_path):
+    import tensorflow as tf
+
+    class Floats(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        def ids(self, image):
+            return {"ids": tf.cast(image[..., :1] // 64, tf.float32)}
+
+    tf.saved_model.save(floats := Floats(), str(tmp_path), signatures=floats.ids)
+    with pytest.raises(ModelError, match="output_kind=class_ids"):
+        probe(str(tmp_path), bind(read_model(str(tmp_path)), load_card(None, {})))
+    card = load_card(None, {"output.kind": "class_ids", "classes": ["a", "b", "c", "d"]})
+    binding = probe(str(tmp_path), bind(read_model(str(tmp_path)), card))
+    image = np.full((4, 4, 3), 200, np.uint8)
+    assert (Segmenter(str(tmp_path), binding)([image])[0].mask == 3).all()

@@ -23,7 +23,7 @@ def test_counts_commits_and_what_is_under_way(tmp_path: Path) -> None:
     progress = Progress(str(tmp_path), plan, "segment")
     assert "1/4 shards  100/400 images  0 images/s  1 failed" in progress.line()
     assert "left" not in progress.line(), "nothing was done yet to judge by"
-    LIVE.update("s1", 40, 2)
+    LIVE.update(str(tmp_path), "s1", 40, 2)
     try:
         assert "1/4 shards  140/400 images" in progress.line()
         assert "3 failed" in progress.line()

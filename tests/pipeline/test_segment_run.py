@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import tensorflow as tf
 from PIL import Image
 from support import CLASSES, Segment, commits, content, run_apart
 
-from transforms import sink
+from pipeline import run_files
+from transforms import sink, storage
 from transforms.tfrecord import read_records
 
 
@@ -181,14 +183,55 @@ def test_a_cut_shard_loses_its_tail_and_says_so(
     for path in Path(packed).iterdir():
         data = path.read_bytes()
         (shards / path.name).write_bytes(data[:-100] if "00002" in path.name else data)
-    assert segment(str(shards), tmp_path / "out") == 0
+    assert segment(str(shards), tmp_path / "out") == 1, "nobody knows how much is lost"
     records = json.loads((tmp_path / "out" / "metrics.json").read_text())["records"]
     assert records == {
         "read": 60,
         "written": 59,
         "failed": 1,
-        "failed_by_reason": {"bad_record": 1},
+        "failed_by_reason": {"rest_lost": 1},
     }
+
+
+def test_a_wrong_feature_name_is_found_at_the_start(
+    packed: str, segment: Segment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment(packed, tmp_path / "out", "--image_feature=pixels") == 2
+    message = capsys.readouterr().err
+    assert "'pixels'" in message
+    assert "image/encoded" in message, "what is there"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_shard_of_bad_images_only_is_not_good(segment: Segment, tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.jpg").write_bytes(b"junk")
+    assert segment(str(tmp_path / "bad"), tmp_path / "out") == 1
+
+
+def test_results_inside_the_input_are_no_input(
+    photos: str, segment: Segment, tmp_path: Path
+) -> None:
+    source = tmp_path / "photos"
+    shutil.copytree(photos, source)
+    assert segment(str(source), source / "out") == 0
+    assert segment(str(source), source / "out") == 0, "the same command again"
+    records = json.loads((source / "out" / "metrics.json").read_text())["records"]
+    assert records["read"] == 60
+
+
+def test_a_run_whose_start_or_overwriting_was_killed_goes_on(
+    packed: str, segment: Segment, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "_tmp").mkdir(parents=True)  # all that there is before run.json
+    (tmp_path / "out" / "_tmp" / "run.json.0123").write_text("{")
+    assert segment(packed, tmp_path / "out") == 0
+    usual = content(tmp_path / "out")
+    for deleted in (1, 2, 5):  # --overwrite was killed after so many
+        for name in run_files.OURS[:deleted]:
+            storage.delete_tree(str(tmp_path / "out" / name))
+        assert segment(packed, tmp_path / "out") == 0
+        assert content(tmp_path / "out") == usual
 
 
 def test_mask_size_model_and_draft(photos: str, segment: Segment, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_allowed_failures(read, fraction, allowed):
 
 def test_a_shard_is_over_budget_from_one_failure_more_than_allowed():
     def over(failed):
-        report = ShardReport("s", read=200, failed_by_reason={"corrupt": failed})
+        report = ShardReport("s", 200, 200 - failed, {"corrupt": failed})
         return Totals.of(report, 0.01).shards_over_budget
 
     assert [over(failed) for failed in (0, 2, 3)] == [0, 0, 1]

@@ -179,7 +179,13 @@ def test_a_listing_follows_links_to_files_and_not_to_folders(tmp_path):
     (folder / "file.png").symlink_to(outside / "secret.png")
     (folder / "dangling.png").symlink_to(outside / "nothing")
     os.mkfifo(folder / "pipe.png")
-    assert list(storage.list_files(str(folder))) == [("file.png", 3)]
+    assert list(storage.list_files(str(folder))) == [
+        ("dangling.png", -1),
+        ("file.png", 3),
+        ("linked", -1),
+        ("loop", -1),
+        ("pipe.png", -1),
+    ]
 
 
 def test_a_new_file_must_be_new(tmp_path):
@@ -200,12 +206,12 @@ def test_checksums_of_bytes_and_files_agree(tmp_path):
 
 def test_deleting_what_is_not_there_is_fine_and_the_rest_is_not_hidden(tmp_path):
     storage.delete(str(tmp_path / "nothing"))
-    storage.delete_folder(str(tmp_path / "nothing"))
+    storage.delete_tree(str(tmp_path / "nothing"))
     (tmp_path / "d/e").mkdir(parents=True)
     (tmp_path / "d/e/f").write_bytes(b"")
     with pytest.raises(OSError, match="d"):
         storage.delete(str(tmp_path / "d"))
-    storage.delete_folder(str(tmp_path / "d"))
+    storage.delete_tree(str(tmp_path / "d"))
     assert not storage.exists(str(tmp_path / "d"))
 
 

@@ -1,0 +1,231 @@
+"""The graphs before and after a model, which run where it runs.
+
+    prepare   uint8 [n, H, W, 3]  ->  the model's dtype, size, range, channels and layout, or its
+              encoded pictures
+    finish    scores [n, h, w, C]  ->  masks, confidence and histograms of H x W
+
+Scores are resized (bilinear) before the argmax, which is right; class ids by nearest neighbour.
+Where the sides must be multiples of a number, pictures are continued to the right and below by
+their own mirror image, and what the model says of that is cut off.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.binding import Binding
+from models.errors import ModelError
+
+BINS = 256
+
+
+def prepare_graph(tf: Any, binding: Binding) -> Any:
+    """A function of uint8 [n, H, W, 3] and the (height, width) to resize to: the model's input."""
+    low, high = binding.value_range
+    dtype = tf.as_dtype(binding.input_dtype if binding.role == "image" else "uint8")
+    resizes = binding.size_hw is not None or binding.max_side_px is not None
+    # Arguments, not constants: TensorFlow turns x / constant into x * (1 / constant), and pixels
+    # would differ in the last bit from those of the people who trained the model.
+    divisor = tf.constant(255.0 / (high - low))
+    std = tf.constant(binding.std or (1.0,), tf.float32)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, None, 3], tf.uint8),
+            tf.TensorSpec([2], tf.int32),
+            tf.TensorSpec([], tf.float32),
+            tf.TensorSpec([None], tf.float32),
+        ]
+    )
+    def prepare(images: Any, size_hw: Any, divisor: Any, std: Any) -> Any:
+        if (low, high, resizes, dtype) == (0.0, 255.0, False, tf.uint8):
+            x = images  # nothing to compute, and no rounding through floats
+        else:
+            x = tf.cast(images, tf.float32)
+            if resizes:
+                x = _resize_bilinear(tf, x, size_hw)
+            if (low, high) != (0.0, 255.0):
+                x = x / divisor + low  # as people write it: x / 255, or x / 127.5 - 1
+        if binding.multiple_of is not None:
+            x = _continued(tf, x, _padded(size_hw, binding))
+        if binding.channels == "BGR":
+            x = tf.reverse(x, [-1])
+        elif binding.channels == "L":
+            weights = tf.constant([[0.299], [0.587], [0.114]])  # ITU-R 601-2, as Pillow's "L"
+            x = tf.tensordot(tf.cast(x, tf.float32), weights, 1)
+        if binding.mean is not None:
+            x = tf.cast(x, tf.float32) - tf.constant(binding.mean, tf.float32)
+        if binding.std is not None:
+            x = tf.cast(x, tf.float32) / std
+        if binding.input_layout == "NCHW":
+            x = tf.transpose(x, [0, 3, 1, 2])
+        x = x if x.dtype == dtype else _cast(tf, x, dtype)
+        if binding.role == "image":
+            return x
+        return tf.map_fn(tf.io.encode_png, x, fn_output_signature=tf.string)
+
+    def call(images: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> Any:
+        x = prepare(images, tf.constant(size_hw, tf.int32), divisor, std)
+        return _examples(tf, x.numpy(), binding.feature) if binding.role == "example" else x
+
+    return call
+
+
+def finish_graph(tf: Any, binding: Binding) -> Any:
+    """A function of the model's output, the masks' (height, width), the size at which the model
+    saw the pictures, and the (first, end) rows of the masks that are wanted."""
+    classes = max(binding.num_classes, 1)
+    mask_dtype = tf.uint8 if classes <= 255 else tf.uint16
+
+    @tf.function(reduce_retracing=True)
+    def finish(output: Any, size_hw: Any, model_hw: Any, band: Any) -> dict[str, Any]:
+        scores = _nhwc(tf, output, binding)
+        if binding.multiple_of is not None:
+            scores = _cut(tf, scores, model_hw, binding)
+        rows = tf.shape(scores)[0]
+        if binding.kind == "class_ids":
+            scores = tf.cast(scores, tf.int32) if scores.dtype == tf.bool else scores
+            # before the cast of others, which would wrap large ids around
+            good = tf.reduce_all((scores >= 0) & (scores < classes), axis=[1, 2, 3])
+            ids = tf.cast(tf.clip_by_value(scores, 0, classes - 1), tf.int32)
+            ids = tf.image.resize(ids, size_hw, method="nearest")[:, band[0] : band[1], :, 0]
+            return {
+                "mask": tf.cast(ids, mask_dtype),
+                "class_pixels": _count(tf, ids, rows, classes),
+                "finite": tf.ones_like(good),
+                "in_range": good,
+            }
+        scores = tf.cast(scores, tf.float32)
+        finite = tf.reduce_all(tf.math.is_finite(scores), axis=[1, 2, 3])
+        scores = _resize_rows(tf, scores, size_hw, band)
+        probabilities = _probabilities(tf, scores, binding)
+        if scores.shape[-1] == 1:
+            ids = tf.cast(probabilities[..., 1] > binding.threshold, tf.int32)
+        else:
+            ids = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        chosen = tf.one_hot(ids, classes, on_value=True, off_value=False, dtype=tf.bool)
+        first = tf.reduce_max(tf.where(chosen, probabilities, 0.0), axis=-1)
+        second = tf.reduce_max(tf.where(chosen, 0.0, probabilities), axis=-1)
+        entropy = -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
+        confidence = _to_byte(tf, first)
+        bytes_ = (confidence, _to_byte(tf, entropy / np.log(classes)), _to_byte(tf, first - second))
+        return {
+            "mask": tf.cast(ids, mask_dtype),
+            "confidence": confidence,
+            "class_pixels": _count(tf, ids, rows, classes),
+            "histograms": tf.stack([_count(tf, b, rows, BINS) for b in bytes_]),
+            "finite": finite,
+            "in_range": tf.ones_like(finite),
+        }
+
+    def call(
+        output: Any, size_hw: tuple[int, int], model_hw: tuple[int, int], band: tuple[int, int]
+    ) -> Any:
+        return finish(output, *(tf.constant(pair, tf.int32) for pair in (size_hw, model_hw, band)))
+
+    return call
+
+
+def _nhwc(tf: Any, output: Any, binding: Binding) -> Any:
+    """[n, h, w, C] from an output in NHWC or NCHW, or without its axis of one channel."""
+    if output.shape.rank == 3:
+        return output[..., tf.newaxis]
+    if output.shape.rank != 4:
+        raise ModelError(
+            f"output {binding.output_name!r} has shape {output.shape}, expected [n, height, width, "
+            "classes]; choose another by --output_name"
+        )
+    return tf.transpose(output, [0, 2, 3, 1]) if binding.output_layout == "NCHW" else output
+
+
+def _probabilities(tf: Any, scores: Any, binding: Binding) -> Any:
+    if scores.shape[-1] == 1:
+        p = tf.sigmoid(scores) if binding.kind == "logits" else tf.clip_by_value(scores, 0.0, 1.0)
+        return tf.concat([1.0 - p, p], axis=-1)
+    return tf.nn.softmax(scores) if binding.kind == "logits" else tf.clip_by_value(scores, 0.0, 1.0)
+
+
+def _padded(size_hw: Any, binding: Binding) -> Any:
+    multiple = binding.multiple_of or 1
+    return (size_hw + multiple - 1) // multiple * multiple
+
+
+def _continued(tf: Any, x: Any, size_hw: Any) -> Any:
+    """[n, H, W, C] made larger at the bottom and the right by mirroring, as often as it takes."""
+    for axis in (1, 2):
+        side = tf.shape(x)[axis]
+        place = tf.range(size_hw[axis - 1]) % (2 * side)
+        x = tf.gather(x, tf.minimum(place, 2 * side - 1 - place), axis=axis)
+    return x
+
+
+def _cut(tf: Any, scores: Any, model_hw: Any, binding: Binding) -> Any:
+    """The part of the scores that is the picture, at the size at which the model saw it."""
+    padded = _padded(model_hw, binding)
+    if binding.kind == "class_ids":
+        scores = tf.image.resize(tf.cast(scores, tf.int32), padded, method="nearest")
+    else:
+        scores = _resize_bilinear(tf, tf.cast(scores, tf.float32), padded)
+    return scores[:, : model_hw[0], : model_hw[1]]
+
+
+def _examples(tf: Any, images: npt.NDArray[Any], feature: str) -> Any:
+    """Serialized tf.Examples of encoded PNGs; the format's feature is named beside the image's."""
+    beside = f"{feature.rpartition('/')[0] or 'image'}/format"
+
+    def example(data: bytes) -> bytes:
+        values = {feature: data, beside: b"png"}
+        features = {
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            for name, value in values.items()
+        }
+        proto = tf.train.Example(features=tf.train.Features(feature=features))
+        return bytes(proto.SerializeToString(deterministic=True))
+
+    return tf.constant([example(data) for data in images.tolist()], tf.string)
+
+
+def _resize_bilinear(tf: Any, x: Any, size_hw: Any) -> Any:
+    same = tf.reduce_all(tf.shape(x)[1:3] == size_hw)
+    return tf.cond(same, lambda: x, lambda: tf.image.resize(x, size_hw))
+
+
+def _resize_rows(tf: Any, x: Any, size_hw: Any, band: Any) -> Any:
+    """Rows band[0] to band[1] of what _resize_bilinear gives, without making the others."""
+    whole = tf.reduce_all(band == [0, size_hw[0]])
+    return tf.cond(
+        whole,
+        lambda: _resize_bilinear(tf, x, size_hw),
+        lambda: _resize_band(tf, x, size_hw, band),
+    )
+
+
+def _resize_band(tf: Any, x: Any, size_hw: Any, band: Any) -> Any:
+    """First along the rows, then across them: the order of TensorFlow's ResizeBilinear kernel."""
+    height = tf.shape(x)[1]
+    scale = tf.cast(height, tf.float32) / tf.cast(size_hw[0], tf.float32)
+    place = (tf.cast(tf.range(band[0], band[1]), tf.float32) + 0.5) * scale - 0.5
+    upper = tf.maximum(tf.cast(tf.floor(place), tf.int32), 0)
+    lower = tf.minimum(tf.cast(tf.math.ceil(place), tf.int32), height - 1)
+    part = x[:, upper[0] : lower[-1] + 1]
+    part = tf.image.resize(part, [tf.shape(part)[1], size_hw[1]])
+    above, below = (tf.gather(part, rows - upper[0], axis=1) for rows in (upper, lower))
+    weight = (place - tf.floor(place))[:, tf.newaxis, tf.newaxis]
+    return above + (below - above) * weight
+
+
+def _to_byte(tf: Any, x: Any) -> Any:
+    return tf.cast(tf.round(tf.clip_by_value(x, 0.0, 1.0) * 255.0), tf.uint8)
+
+
+def _cast(tf: Any, x: Any, dtype: Any) -> Any:
+    return tf.saturate_cast(tf.round(x) if dtype.is_integer else x, dtype)
+
+
+def _count(tf: Any, values: Any, rows: Any, size: int) -> Any:
+    """int32 [n, size]: how often each value of [0, size) is in each of n pictures."""
+    offsets = tf.range(rows)[:, tf.newaxis, tf.newaxis] * size
+    flat = tf.reshape(tf.cast(values, tf.int32) + offsets, [-1])
+    counts = tf.math.bincount(flat, minlength=rows * size, maxlength=rows * size)
+    return tf.reshape(counts, [rows, size])

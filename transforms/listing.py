@@ -1,0 +1,135 @@
+"""Finding the files that a person names after --input: folders, globs, lists, name@N."""
+
+import dataclasses
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from models.errors import UserError
+from transforms import storage
+from transforms.shard_names import expand_at_count, is_tfrecord_name, split_at_count
+
+IMAGE_EXTENSIONS = (
+    *(".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+
+
+class InputError(UserError):
+    """The input cannot be planned: a message for the person who asked, with the way out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Files found for an input: (path relative to root, size in bytes), sorted.
+
+    `ignored` are other files below a folder, and links and pipes, which are never followed.
+    """
+
+    root: str
+    files: tuple[tuple[str, int], ...]
+    ignored: tuple[str, ...] = ()
+
+
+def list_input(pattern: str, out: str | None = None) -> Listing:
+    """Finds the files that a pattern names.
+
+    Args:
+        pattern: a folder, a file, a glob ("**" for any depth), `name.tfrecord@10`, or several of
+            these joined by commas. A folder takes the images or TFRecord files below it; a glob
+            takes all that it matches.
+        out: where results go. What lies there is no input, or a second run would differ.
+
+    Raises:
+        InputError: nothing found, or unreadable.
+    """
+    parts = [part.strip() for part in pattern.split(",") if part.strip()]
+    if not parts:
+        raise InputError("--input is empty: give a folder, a glob or a list of shards")
+    found: dict[str, int] = {}
+    ignored: list[str] = []
+    for part in parts:
+        try:
+            storage.check_supported(part)
+            files, others = _list_one(os.path.abspath(os.path.expanduser(part)))
+        except OSError as error:
+            raise InputError(f"cannot read {error.filename or part}: {error.strerror}") from error
+        found.update(files)
+        ignored.extend(others)
+    if out is not None:
+        outside = {path: size for path, size in found.items() if not path.startswith(f"{out}/")}
+        if not outside:
+            raise InputError(f"all of {pattern} lies in --output {out}; choose another --output")
+        found = outside
+    root = _common_root(parts, list(found))
+    relative = sorted((os.path.relpath(path, root), size) for path, size in found.items())
+    return Listing(root, tuple(relative), tuple(ignored))
+
+
+def _list_one(path: str) -> tuple[dict[str, int], list[str]]:
+    if os.path.isdir(path):
+        return _list_folder(path)
+    if os.path.isfile(path):
+        return {path: storage.size_bytes(path)}, []
+    if (numbered := split_at_count(path)) is not None:
+        return {name: storage.size_bytes(name) for name in _numbered(*numbered)}, []
+    matches = _without_loops(p for p in glob.glob(path, recursive=True) if os.path.isfile(p))
+    if not matches:
+        hint = "" if glob.has_magic(path) else "; there is no such file or folder"
+        raise InputError(f"no files match {path}{hint}; check the path, and quote a glob")
+    return {match: storage.size_bytes(match) for match in matches}, []
+
+
+def _without_loops(paths: Iterable[str]) -> list[str]:
+    """Of folders that are one folder, by links, only the one with the shortest path is kept."""
+    found = sorted(paths, key=lambda path: (path.count("/"), path))
+    home: dict[str, str] = {}
+    for path in found:
+        folder = os.path.dirname(path)
+        home.setdefault(os.path.realpath(folder), folder)
+    return [p for p in found if home[os.path.realpath(os.path.dirname(p))] == os.path.dirname(p)]
+
+
+def _list_folder(path: str) -> tuple[dict[str, int], list[str]]:
+    files = list(storage.list_files(path))
+    known = {
+        f"{path}/{name}": size
+        for name, size in files
+        if size >= 0 and (is_tfrecord_name(os.path.basename(name)) or _is_image_name(name))
+    }
+    if not known:
+        raise InputError(
+            f"{path} holds {len(files)} files, but no images "
+            f"({' '.join(IMAGE_EXTENSIONS)}) and no TFRecord files (.tfrecord, "
+            ".tfrecord.gz); for other names give a glob, which takes all that it matches"
+        )
+    return known, [name for name, _ in files if f"{path}/{name}" not in known]
+
+
+def _numbered(base: str, count: int) -> Iterator[str]:
+    if count < 1:
+        raise InputError(f"{base}@{count} names no shard; the number after @ is how many there are")
+    for index, names in enumerate(expand_at_count(base, count)):
+        found = next((name for name in names if os.path.isfile(name)), None)
+        if found is None:
+            raise InputError(
+                f"{base}@{count} names {count} shards, but shard {index} is missing; "
+                f"looked for {' and '.join(os.path.basename(name) for name in names[:2])}"
+            )
+        yield found
+
+
+def _common_root(parts: Sequence[str], paths: Sequence[str]) -> str:
+    """The folder that names are relative to: the part of the patterns without wildcards."""
+    roots = []
+    for part in parts:
+        path = os.path.abspath(os.path.expanduser(part))
+        if not os.path.isdir(path):  # a folder may have a name that looks like a glob
+            while glob.has_magic(path) or not os.path.isdir(path):
+                path = os.path.dirname(path)
+        roots.append(path)
+    return os.path.commonpath(roots) if roots else os.path.commonpath(paths)
+
+
+def _is_image_name(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in IMAGE_EXTENSIONS
