@@ -24,7 +24,7 @@ from transforms import storage
 from transforms.live import LIVE, STOP, stop_path
 
 _LOCAL = {None, "direct", "local", "directrunner", "fnapirunner"}
-_GRACE_S = 10.0
+_GRACE_S = 30.0
 
 
 class FlagError(UserError):
@@ -125,7 +125,7 @@ def run_pipeline(
 
 @contextmanager
 def _stop_on_signal(out: str) -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C into a request to stop; a second one, or ten seconds, end at once.
+    """Turns the first Ctrl-C into a request to stop; a second one, or half a minute, ends at once.
 
     Workers in this process see LIVE.stop, those in other processes the stop file.
     """

@@ -14,6 +14,7 @@ from models.errors import UserError
 from pipeline import __version__
 from transforms import commits, storage
 from transforms.inputs import Plan
+from transforms.live import INTERRUPTED
 from transforms.shard_report import Totals, json_lines
 from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 
@@ -188,7 +189,12 @@ def default_color(class_id: int) -> str:
 
 
 def finish(totals: Totals, out: str) -> Totals:
-    """Writes metrics.json, the report, and _SUCCESS when the run is complete. May run twice."""
+    """Writes metrics.json, the report, and _SUCCESS when the run is complete. May run twice.
+
+    After an interruption there is nothing to tell: the run will go on.
+    """
+    if INTERRUPTED in dict(totals.errors).values():
+        return totals
     from pipeline.report import write_report  # its libraries are for this moment only
 
     planned = len(read_plan(out).shards)

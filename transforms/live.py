@@ -11,6 +11,7 @@ import time
 from transforms import storage
 
 STOP = f"{storage.TEMPORARY}/stop"  # below OUT; asks workers in other processes to stop
+INTERRUPTED = "interrupted"  # the error of a shard that was left because of it
 _LOOK_EVERY_S = 1.0
 
 
@@ -37,7 +38,7 @@ class Live:
         if time.monotonic() - self._looked > _LOOK_EVERY_S:
             self._looked = time.monotonic()
             if storage.exists(stop_path(out)):
-                raise Interrupted
+                self.stop.set()
         if self.stop.is_set():
             raise Interrupted
         with self._lock:

@@ -7,7 +7,7 @@ from typing import Protocol
 from models.errors import UserError
 from transforms.clock import Clock
 from transforms.inputs import Shard
-from transforms.live import LIVE
+from transforms.live import INTERRUPTED, LIVE, Interrupted
 from transforms.records import Result, Stream
 from transforms.shard_report import ShardReport
 from transforms.sink import Sink
@@ -34,12 +34,13 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
         work: gives the operator's work; called only when there is something to do.
 
     Returns:
-        The report of the committed shard; or, when its storage failed, one with `error` set, so
-        that the other shards of the run go on.
+        The report of the committed shard; or, when its storage failed or a person asked to stop,
+        one with `error` set, so that the run comes to its end.
     """
     try:
         if report := sink.committed(shard):
             return report
+        LIVE.update(sink.root, shard.name, 0, 0)
         clock = Clock()
         with sink.open(shard, clock) as writer:
             for record, result in work()(shard, clock):
@@ -47,6 +48,8 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
                     writer.write(record, result)
                 LIVE.update(sink.root, shard.name, writer.read, writer.failed)
             return writer.commit()
+    except Interrupted:  # a report, not an exception: no retry, no traceback, no waiting
+        return ShardReport(shard.name, error=INTERRUPTED)
     except (OSError, UserError) as error:  # of this shard alone; the others go on
         with contextlib.suppress(OSError, UserError):
             if report := sink.committed(shard):  # another run was faster, and cleared up

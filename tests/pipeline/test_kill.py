@@ -134,7 +134,7 @@ def test_interrupt_stops_cleanly_and_resumes(
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert time.monotonic() - asked < 9, "it was the emergency exit"
+    assert time.monotonic() - asked < 25, "it was the emergency exit"
     assert "interrupted; give the same command again" in errors
     assert "Traceback" not in errors
     done = commits(out)
