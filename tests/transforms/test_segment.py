@@ -268,11 +268,17 @@ def test_huge_pictures_go_in_smaller_batches(tmp_path):
     assert [len(call) for call in segmenter.calls] == [1, 1, 1]
 
 
-def test_masks_at_the_size_of_the_model(tmp_path):
+class SmallMasks(FakeSegmenter):
+    """Answers at the size at which it sees pictures, as a Segmenter with mask_at_model_size."""
+
+    def answer(self, image):
+        height, width = self.binding.size_hw
+        return super().answer(image[:1, :1].repeat(height, axis=0).repeat(width, axis=1))
+
+
+def test_rows_tell_the_size_of_the_mask(tmp_path):
     shard = folder_of(tmp_path, [png(100, (64, 80)), png(200, (4, 4))])
-    report, rows = run(
-        shard, tmp_path / "out", FakeSegmenter(size_hw=(16, 20)), mask_at_model_size=True
-    )
+    report, rows = run(shard, tmp_path / "out", SmallMasks(size_hw=(16, 20)))
     assert report.failed == 0
     assert mask_of(tmp_path / "out", "000").shape == (16, 20)
     assert (rows[0]["height"], rows[0]["stored_height"]) == (16, 64)
