@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline import plots, run_files
 from pipeline.report import busy_seconds, contact_sheets, verdict, write_report
-from transforms import pack, segment, sums
+from transforms import pack, segment
 from transforms.clock import Clock
 from transforms.failures import Failure
 from transforms.inputs import ImageFile, Plan, Shard
