@@ -45,7 +45,7 @@ def quiet_stderr() -> Iterator[None]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
-        except BaseException:
+        except BaseException:  # shown and raised again, whatever it was
             held.seek(0)
             os.write(saved, held.read())
             raise

@@ -95,7 +95,7 @@ def _takes_multiple(segmenter: Segmenter, multiple: int) -> bool:
     height, width = (multiple * (side // multiple // 2 * 2 + 1) for side in _ODD_HW)
     try:
         _scores(segmenter, (height, width))
-    except Exception:
+    except Exception:  # whatever a stranger's graph raises: it does not take them
         return False
     return True
 

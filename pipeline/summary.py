@@ -36,8 +36,8 @@ def summary(out: str, took_s: float) -> str:
     if shards["over_budget"]:
         names = ", ".join(shards["over_budget_names"][:3])
         lines.append(
-            f"  OVER BUDGET  {shards['over_budget']:,} shards have more failures than "
-            f"--max_failed_fraction allows: {names}; see records/"
+            "  OVER BUDGET  shards that are cut, without one good image, or with more failures than "
+            f"--max_failed_fraction: {shards['over_budget']:,}, such as {names}; see records/"
         )
     if not metrics["complete"]:
         lines.append("  NOT COMPLETE  give the same command again to go on")

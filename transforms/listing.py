@@ -75,8 +75,9 @@ def _list_one(path: str) -> tuple[dict[str, int], list[str]]:
         return {name: storage.size_bytes(name) for name in _numbered(*numbered)}, []
     matches = _without_loops(p for p in glob.glob(path, recursive=True) if os.path.isfile(p))
     if not matches:
-        hint = "" if glob.has_magic(path) else "; there is no such file or folder"
-        raise InputError(f"no files match {path}{hint}; check the path, and quote a glob")
+        if not glob.has_magic(path):
+            raise InputError(f"{path}: there is no such file or folder")
+        raise InputError(f"no files match {path}; check the path, and quote a glob")
     return {match: storage.size_bytes(match) for match in matches}, []
 
 

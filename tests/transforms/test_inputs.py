@@ -167,7 +167,7 @@ def test_odd_names_are_found_and_can_be_read(tmp_path):
         ("*.jpg", r"no files match .*\*\.jpg; check the path, and quote a glob"),
         ("empty", "holds 0 files, but no images"),
         ("texts", "holds 2 files, but no images"),
-        ("pics,nothing", "nothing; there is no such"),
+        ("pics,nothing", "nothing: there is no such"),
         ("gs://bucket/x", "gs:// is not supported yet"),
         ("pics,gs://bucket/x", "gs:// is not supported yet"),
     ],
