@@ -36,7 +36,7 @@ def summary(out: str, took_s: float) -> str:
     if shards["over_budget"]:
         names = ", ".join(shards["over_budget_names"][:3])
         lines.append(
-            "  OVER BUDGET  shards that are cut, without one good image, or with more failures than "
+            "  OVER BUDGET  shards that are cut, have no good image, or more failures than "
             f"--max_failed_fraction: {shards['over_budget']:,}, such as {names}; see records/"
         )
     if not metrics["complete"]:
