@@ -13,6 +13,7 @@ setup(
     package_data={
         "": ["py.typed"],
         "pipeline": ["*.j2"],
+        "models": ["cards/*.yaml"],
         "models.shipped": ["*.json", "*.yaml", "digits_segmenter/*", "digits_segmenter/*/*"],
     },
     install_requires=[
@@ -27,6 +28,7 @@ setup(
         "pyarrow>=25",
         "pydantic>=2.14",
         "pyyaml>=6",
+        "scipy>=1.16",
         # tf.saved_model.load imports it when it meets a model that Keras 2 saved with an optimizer
         "tf_keras>=2.21,<2.22",
         # its handwritten digits and photographs are the demo's

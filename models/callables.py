@@ -5,7 +5,7 @@ way in which it was called; the one that asks for least and takes most shapes st
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 Call = Literal["signature", "positional", "keyword"]
@@ -20,6 +20,7 @@ class Trace:
     inputs: tuple[tuple[str, Any], ...]
     outputs: tuple[tuple[str, Any], ...]
     constants: int  # arguments that are no tensors and are on, such as training=True
+    positional: tuple[str, ...] = ()  # names of those inputs that go by position
 
     def rank(self) -> tuple[int, int, int, str]:
         """Sorts the trace to use first; the stored order says nothing."""
@@ -45,8 +46,8 @@ def functions(graph: Any) -> dict[str, Trace]:
     return best
 
 
-def caller(loaded: Any, name: str, call: Call, input_name: str) -> Callable[..., Mapping[str, Any]]:
-    """A function that takes its tensor by name and gives named tensors, as signatures do.
+def caller(loaded: Any, name: str, positional: Sequence[str]) -> Callable[..., Mapping[str, Any]]:
+    """A function that takes its tensors by name and gives named tensors, as signatures do.
 
     Raises:
         AttributeError: the loaded model has no such function.
@@ -57,8 +58,8 @@ def caller(loaded: Any, name: str, call: Call, input_name: str) -> Callable[...,
 
     def named(**tensors: Any) -> Mapping[str, Any]:
         function = find()  # anew, so that `loaded` lives: functions hold variables weakly
-        tensor = tensors[input_name]
-        answer = function(tensor) if call == "positional" else function(**{input_name: tensor})
+        first = [tensors.pop(name) for name in positional]
+        answer = function(*first, **tensors)
         if isinstance(answer, Mapping):
             return answer
         several = answer if isinstance(answer, (tuple, list)) else [answer]
@@ -98,11 +99,15 @@ def _traces(objects: Any, key: str) -> Iterator[Trace]:
     )
     if not (inputs or by_name) or nested or any(spec is None for _, spec in outputs):
         return
-    if inputs and _spec(positional[0]) is None:  # f(flag, image) cannot be called by the image
+    if any(_spec(v) is None for v in positional[: len(inputs)]):  # f(flag, image)
         return
     constants = sum(v.bool_value for v in values if v.WhichOneof("kind") == "bool_value")
     yield Trace(
-        "positional" if inputs else "keyword", (*inputs, *by_name), tuple(outputs), constants
+        "positional" if inputs else "keyword",
+        (*inputs, *by_name),
+        tuple(outputs),
+        constants,
+        tuple(name for name, _ in inputs),
     )
 
 

@@ -9,10 +9,22 @@
     input: {name: examples, role: example, feature: image/encoded}    # tf.Examples of them
     input: {range: "-1,1", multiple_of: 32}                           # sides 32, 64, 96, ...
 
-Every field is optional. Flags override single fields.
+A model that makes pictures, from noise and a label, or from a picture:
+
+    inputs:
+      z: {role: latent, distribution: truncated_normal}
+      y: {role: label}
+      truncation: {role: constant, value: 0.5}
+    output: {kind: image, range: "-1,1"}
+
+    input: {channels: Y, range: "0,1"}                                # brightness only
+    output: {kind: image, range: "0,1"}
+
+Every field is optional. Flags override single fields; --set any of them.
 """
 
 import math
+import os
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -20,11 +32,16 @@ import yaml
 
 from models.errors import ModelError
 
-Channels = Literal["RGB", "BGR", "L"]
+Channels = Literal["RGB", "BGR", "L", "Y"]
 Layout = Literal["NHWC", "NCHW"]
-Kind = Literal["logits", "softmax", "sigmoid", "class_ids"]
+Kind = Literal["logits", "softmax", "sigmoid", "class_ids", "image"]
 Role = Literal["image", "bytes", "example"]
+Fit = Literal["stretch", "letterbox", "pad"]
+OtherRole = Literal["latent", "label", "constant"]
+Distribution = Literal["normal", "truncated_normal", "uniform", "sphere"]
+Encoding = Literal["id", "one_hot"]
 Positive = Annotated[int, pydantic.Field(gt=0)]
+_SHIPPED = os.path.join(os.path.dirname(__file__), "cards")
 # Classes are counted in arrays of this many cells per image; ids beyond 65535 fit no PNG.
 MAX_CLASSES = 65536
 
@@ -43,9 +60,15 @@ class InputCard(_Strict):
         feature: of the tf.Example, the one that holds the encoded image; "/format" is put beside.
         range: "low,high": what 0 and 255 become, e.g. "0,1", "-1,1" or "0,255".
         mean, std: after that, (x - mean) / std by channel, in the order of `channels`.
-        channels: order of the channels; "L" is grey, one channel.
+        channels: order of the channels; "L" is grey, one channel. "Y" is the brightness of YCbCr
+            (JPEG's, full range): a picture that the model makes gets the colours of the one that
+            it was made from.
         layout: NHWC or NCHW; read off the shape when it can be.
-        size: [height, width] that pictures are stretched to; read off the shape when it is fixed.
+        size: [height, width] of the input; read off the shape when it is fixed.
+        fit: how a picture gets to a fixed size. stretch: both sides to the size; letterbox: scaled
+            to fit inside, keeping its aspect, bars on both sides; pad: scaled down only if it is
+            larger, put at the top left. Masks are of the picture, not of the bars.
+        fill: brightness of the bars, 0 to 255.
         max_side: for a model of free size, the longest side that it bears, in pixels. Larger
             pictures are scaled down, keeping their aspect.
         multiple_of: for a model of free size whose sides must be multiples of a number. Pictures
@@ -61,6 +84,8 @@ class InputCard(_Strict):
     channels: Channels = "RGB"
     layout: Layout | None = None
     size: tuple[Positive, Positive] | None = None
+    fit: Fit = "stretch"
+    fill: Annotated[float, pydantic.Field(ge=0, le=255)] = 0.0
     max_side: Positive | None = None
     multiple_of: Annotated[int, pydantic.Field(gt=0, le=4096)] | None = None
 
@@ -73,7 +98,7 @@ class InputCard(_Strict):
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "InputCard":
-        wanted = 1 if self.channels == "L" else 3
+        wanted = 1 if self.channels in ("L", "Y") else 3
         for name in ("mean", "std"):
             given = getattr(self, name)
             if given is not None and len(given) not in (1, wanted):
@@ -87,21 +112,62 @@ class InputCard(_Strict):
         return self
 
 
+class OtherInputCard(_Strict):
+    """An input that takes no picture.
+
+    Attributes:
+        role: latent (random numbers), label (of the class that is wanted) or constant. Told from
+            name, dtype and shape when they are plain.
+        distribution: of a latent: normal; truncated_normal, cut at 2; uniform, from -1 to 1;
+            sphere, normal numbers scaled to length 1.
+        size: of a latent without the batch, [128], where the signature leaves it open.
+        encoding: of a label: its id, or one_hot; told from dtype and shape.
+        classes: how many labels there are; told by a one-hot shape, or by the names of classes.
+        value: of a constant: a number, or numbers of the input's shape without the batch.
+    """
+
+    role: OtherRole | None = None
+    distribution: Distribution = "normal"
+    size: list[Positive] | None = None
+    encoding: Encoding | None = None
+    classes: Positive | None = None
+    value: bool | int | pydantic.FiniteFloat | list[Any] | None = None
+
+
 class OutputCard(_Strict):
     """What comes out.
 
     Attributes:
-        name: the output that holds the scores or the class ids.
+        name: the output that holds the scores, the class ids or the picture.
         kind: logits, softmax (probabilities that sum to 1), sigmoid (one probability a pixel) or
-            class_ids. Found by running the model once when it is not given.
+            class_ids. Found by running the model once when it is not given. image: the model makes
+            pictures; always so for `pixelmill generate`.
         layout: NHWC or NCHW; found likewise.
+        range: "low,high": the values of a picture that mean black and white, e.g. "-1,1".
+        channels: of a picture: RGB, BGR or L; those of the input, or RGB. L for an input of Y
+            leaves the picture grey.
         threshold: for a single probability a pixel, above which the pixel is class 1.
+        id_offset: added to the model's class ids. What becomes negative is void: -1 for a model
+            that has a background before the first class.
+        void_id: the class id of the model that means "unlabelled"; in masks it becomes 255, or
+            65535 in masks of 16 bit.
     """
 
     name: str | None = None
     kind: Kind | None = None
     layout: Layout | None = None
+    range: str | None = None
+    channels: Literal["RGB", "BGR", "L"] | None = None
     threshold: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.5
+    id_offset: Annotated[int, pydantic.Field(ge=-65535, le=65535)] = 0
+    void_id: Annotated[int, pydantic.Field(ge=0)] | None = None
+
+    @pydantic.field_validator("range")
+    @classmethod
+    def _two_numbers(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_range(value)
+        return value
 
 
 class ModelCard(_Strict):
@@ -110,13 +176,16 @@ class ModelCard(_Strict):
     Attributes:
         signature: its name; "serving_default" when there are several.
         tags: of the graph to load.
-        classes: names by class id.
+        input: of the picture.
+        inputs: all others, by name.
+        classes: names by class id, after id_offset; of a generator, names of its labels.
         colors: "#rrggbb" by class id, for legends and pictures.
     """
 
     signature: str | None = None
     tags: list[str] | None = None
     input: InputCard = InputCard()
+    inputs: dict[str, OtherInputCard] = pydantic.Field(default_factory=dict)
     output: OutputCard = OutputCard()
     classes: list[str] | None = None
     colors: list[Annotated[str, pydantic.Field(pattern="^#[0-9a-fA-F]{6}$")]] | None = None
@@ -145,17 +214,20 @@ def load_card(path: str | None, overrides: dict[str, Any]) -> ModelCard:
     """Reads a card from a YAML file and lets flags override single fields.
 
     Args:
-        path: the file, or None for an empty card.
+        path: the file, the name of a card that comes along (see shipped_cards), or None for an
+            empty card.
         overrides: values by dotted field name, {"input.range": "0,1"}; None values are left out.
 
     Raises:
         ModelError: the file cannot be read, is no YAML mapping, or a field is wrong.
     """
+    if path in shipped_cards():
+        path = os.path.join(_SHIPPED, f"{path}.yaml")
     fields = _read_yaml(path) if path else {}
     for name, value in overrides.items():
         if value is None:
             continue
-        *groups, leaf = name.split(".")
+        *groups, leaf = _field_names(name)
         target = fields
         for group in groups:
             target = target.setdefault(group, {})
@@ -167,8 +239,27 @@ def load_card(path: str | None, overrides: dict[str, Any]) -> ModelCard:
     except pydantic.ValidationError as error:
         where = f"model card {path}" if path else "model flags"
         lines = [f"  {'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors()]
-        known = "fields: signature, tags, input, output, classes, colors; see models/card.py"
+        known = f"fields: {', '.join(ModelCard.model_fields)}; see models/card.py"
         raise ModelError("\n".join([f"{where}:", *lines, known])) from error
+
+
+def shipped_cards() -> dict[str, str]:
+    """Names of the cards of well-known families, each with the first line of its file."""
+    found = {}
+    for file in sorted(os.listdir(_SHIPPED)):
+        name, extension = os.path.splitext(file)
+        if extension == ".yaml":
+            with open(os.path.join(_SHIPPED, file), encoding="utf-8") as stream:
+                found[name] = stream.readline().lstrip("# ").rstrip()
+    return found
+
+
+def _field_names(dotted: str) -> list[str]:
+    """["inputs", "a.b", "value"] of "inputs.a.b.value": names of inputs may hold dots."""
+    parts = dotted.split(".")
+    if parts[0] == "inputs" and len(parts) > 3:
+        return ["inputs", ".".join(parts[1:-1]), parts[-1]]
+    return parts
 
 
 def _read_yaml(path: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@
 
 Scores are resized (bilinear) before the argmax, which is right; class ids by nearest neighbour.
 Where the sides must be multiples of a number, pictures are continued to the right and below by
-their own mirror image, and what the model says of that is cut off.
+their own mirror image; where they must fit a size, bars may be put around them. What the model
+says of all that is cut off.
 """
 
 from typing import Any
@@ -14,14 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.binding import Binding
+from models.binding import Binding, Placement
 from models.errors import ModelError
 
 BINS = 256
 
 
 def prepare_graph(tf: Any, binding: Binding) -> Any:
-    """A function of uint8 [n, H, W, 3] and the (height, width) to resize to: the model's input."""
+    """A function of uint8 [n, H, W, 3] and their placement: the model's input."""
     low, high = binding.value_range
     dtype = tf.as_dtype(binding.input_dtype if binding.role == "image" else "uint8")
     resizes = binding.size_hw is not None or binding.max_side_px is not None
@@ -34,24 +35,27 @@ def prepare_graph(tf: Any, binding: Binding) -> Any:
         input_signature=[
             tf.TensorSpec([None, None, None, 3], tf.uint8),
             tf.TensorSpec([2], tf.int32),
+            tf.TensorSpec([2, 2], tf.int32),
             tf.TensorSpec([], tf.float32),
             tf.TensorSpec([None], tf.float32),
         ]
     )
-    def prepare(images: Any, size_hw: Any, divisor: Any, std: Any) -> Any:
+    def prepare(images: Any, size_hw: Any, bars: Any, divisor: Any, std: Any) -> Any:
         if (low, high, resizes, dtype) == (0.0, 255.0, False, tf.uint8):
             x = images  # nothing to compute, and no rounding through floats
         else:
             x = tf.cast(images, tf.float32)
             if resizes:
                 x = _resize_bilinear(tf, x, size_hw)
+            if binding.fit != "stretch":
+                x = tf.pad(x, [[0, 0], bars[0], bars[1], [0, 0]], constant_values=binding.fill)
             if (low, high) != (0.0, 255.0):
                 x = x / divisor + low  # as people write it: x / 255, or x / 127.5 - 1
         if binding.multiple_of is not None:
             x = _continued(tf, x, _padded(size_hw, binding))
         if binding.channels == "BGR":
             x = tf.reverse(x, [-1])
-        elif binding.channels == "L":
+        elif binding.channels in ("L", "Y"):
             weights = tf.constant([[0.299], [0.587], [0.114]])  # ITU-R 601-2, as Pillow's "L"
             x = tf.tensordot(tf.cast(x, tf.float32), weights, 1)
         if binding.mean is not None:
@@ -65,37 +69,49 @@ def prepare_graph(tf: Any, binding: Binding) -> Any:
             return x
         return tf.map_fn(tf.io.encode_png, x, fn_output_signature=tf.string)
 
-    def call(images: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> Any:
-        x = prepare(images, tf.constant(size_hw, tf.int32), divisor, std)
+    def call(images: npt.NDArray[np.uint8], placed: Placement) -> Any:
+        spare = [placed.canvas_hw[axis] - placed.size_hw[axis] for axis in (0, 1)]
+        first = placed.offset_yx
+        bars = [(first[axis], spare[axis] - first[axis]) for axis in (0, 1)]
+        x = prepare(images, tf.constant(placed.size_hw), tf.constant(bars), divisor, std)
         return _examples(tf, x.numpy(), binding.feature) if binding.role == "example" else x
 
     return call
 
 
 def finish_graph(tf: Any, binding: Binding) -> Any:
-    """A function of the model's output, the masks' (height, width), the size at which the model
-    saw the pictures, and the (first, end) rows of the masks that are wanted."""
+    """A function of the model's output, the masks' (height, width), the placement of the pictures
+    in what the model saw, and the (first, end) rows of the masks that are wanted."""
     classes = max(binding.num_classes, 1)
-    mask_dtype = tf.uint8 if classes <= 255 else tf.uint16
+    mask_dtype, ignore_id = (tf.uint8, 255) if classes <= 255 else (tf.uint16, 65535)
+
+    def masks(ids: Any, rows: Any) -> dict[str, Any]:
+        """Of the model's own ids [n, H, W]: masks, and pixels by class."""
+        void = ids + binding.id_offset < 0
+        if binding.void_id is not None:
+            void |= ids == binding.void_id
+        ids = tf.where(void, classes, ids + binding.id_offset)
+        return {
+            "mask": tf.cast(tf.where(void, ignore_id, ids), mask_dtype),
+            "class_pixels": _count(tf, ids, rows, classes + 1)[:, :classes],
+        }
 
     @tf.function(reduce_retracing=True)
-    def finish(output: Any, size_hw: Any, model_hw: Any, band: Any) -> dict[str, Any]:
-        scores = _nhwc(tf, output, binding)
-        if binding.multiple_of is not None:
-            scores = _cut(tf, scores, model_hw, binding)
+    def finish(output: Any, size_hw: Any, place: Any, band: Any) -> dict[str, Any]:
+        scores = nhwc(tf, output, binding)
+        if binding.multiple_of is not None or binding.fit != "stretch":
+            scores = _cut(tf, scores, place, binding)
         rows = tf.shape(scores)[0]
         if binding.kind == "class_ids":
             scores = tf.cast(scores, tf.int32) if scores.dtype == tf.bool else scores
             # before the cast of others, which would wrap large ids around
-            good = tf.reduce_all((scores >= 0) & (scores < classes), axis=[1, 2, 3])
-            ids = tf.cast(tf.clip_by_value(scores, 0, classes - 1), tf.int32)
+            known = (scores >= 0) & (scores < binding.num_scores)
+            if binding.void_id is not None:
+                known |= scores == binding.void_id
+            good = tf.reduce_all(known, axis=[1, 2, 3])
+            ids = tf.cast(tf.where(known, scores, tf.zeros_like(scores)), tf.int32)
             ids = tf.image.resize(ids, size_hw, method="nearest")[:, band[0] : band[1], :, 0]
-            return {
-                "mask": tf.cast(ids, mask_dtype),
-                "class_pixels": _count(tf, ids, rows, classes),
-                "finite": tf.ones_like(good),
-                "in_range": good,
-            }
+            return {**masks(ids, rows), "finite": tf.ones_like(good), "in_range": good}
         scores = tf.cast(scores, tf.float32)
         finite = tf.reduce_all(tf.math.is_finite(scores), axis=[1, 2, 3])
         scores = _resize_rows(tf, scores, size_hw, band)
@@ -104,30 +120,31 @@ def finish_graph(tf: Any, binding: Binding) -> Any:
             ids = tf.cast(probabilities[..., 1] > binding.threshold, tf.int32)
         else:
             ids = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        chosen = tf.one_hot(ids, classes, on_value=True, off_value=False, dtype=tf.bool)
+        scored = max(binding.num_scores, 1)
+        chosen = tf.one_hot(ids, scored, on_value=True, off_value=False, dtype=tf.bool)
         first = tf.reduce_max(tf.where(chosen, probabilities, 0.0), axis=-1)
         second = tf.reduce_max(tf.where(chosen, 0.0, probabilities), axis=-1)
         entropy = -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
         confidence = _to_byte(tf, first)
-        bytes_ = (confidence, _to_byte(tf, entropy / np.log(classes)), _to_byte(tf, first - second))
+        bytes_ = (confidence, _to_byte(tf, entropy / np.log(scored)), _to_byte(tf, first - second))
         return {
-            "mask": tf.cast(ids, mask_dtype),
+            **masks(ids, rows),
             "confidence": confidence,
-            "class_pixels": _count(tf, ids, rows, classes),
             "histograms": tf.stack([_count(tf, b, rows, BINS) for b in bytes_]),
             "finite": finite,
             "in_range": tf.ones_like(finite),
         }
 
     def call(
-        output: Any, size_hw: tuple[int, int], model_hw: tuple[int, int], band: tuple[int, int]
+        output: Any, size_hw: tuple[int, int], placed: Placement, band: tuple[int, int]
     ) -> Any:
-        return finish(output, *(tf.constant(pair, tf.int32) for pair in (size_hw, model_hw, band)))
+        place = (placed.canvas_hw, placed.offset_yx, placed.size_hw)
+        return finish(output, *(tf.constant(pair, tf.int32) for pair in (size_hw, place, band)))
 
     return call
 
 
-def _nhwc(tf: Any, output: Any, binding: Binding) -> Any:
+def nhwc(tf: Any, output: Any, binding: Binding) -> Any:
     """[n, h, w, C] from an output in NHWC or NCHW, or without its axis of one channel."""
     if output.shape.rank == 3:
         return output[..., tf.newaxis]
@@ -160,14 +177,15 @@ def _continued(tf: Any, x: Any, size_hw: Any) -> Any:
     return x
 
 
-def _cut(tf: Any, scores: Any, model_hw: Any, binding: Binding) -> Any:
+def _cut(tf: Any, scores: Any, place: Any, binding: Binding) -> Any:
     """The part of the scores that is the picture, at the size at which the model saw it."""
-    padded = _padded(model_hw, binding)
+    canvas, first, size_hw = place[0], place[1], place[2]
     if binding.kind == "class_ids":
-        scores = tf.image.resize(tf.cast(scores, tf.int32), padded, method="nearest")
+        scores = tf.image.resize(tf.cast(scores, tf.int32), canvas, method="nearest")
     else:
-        scores = _resize_bilinear(tf, tf.cast(scores, tf.float32), padded)
-    return scores[:, : model_hw[0], : model_hw[1]]
+        scores = _resize_bilinear(tf, tf.cast(scores, tf.float32), canvas)
+    end = first + size_hw
+    return scores[:, first[0] : end[0], first[1] : end[1]]
 
 
 def _examples(tf: Any, images: npt.NDArray[Any], feature: str) -> Any:

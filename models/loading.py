@@ -92,7 +92,7 @@ def load_signature(path: str, binding: "Binding") -> Callable[..., Mapping[str, 
         raise ModelError(f"TensorFlow {tf.__version__} cannot load {path}: {reason}") from error
     if binding.call != "signature":
         try:
-            return caller(model, binding.signature, binding.call, binding.input_name)
+            return caller(model, binding.signature, binding.positional)
         except AttributeError as error:
             raise ModelError(f"{path}: function {binding.signature!r} was lost") from error
     if binding.signature not in model.signatures:

@@ -1,16 +1,22 @@
-"""What only running can tell: one test picture settles layout, kind and classes."""
+"""What only running can tell: one test picture, or item, settles layout, kind and classes."""
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from models.binding import UNNAMED_CLASSES, Binding
+from models.binding import Binding
 from models.card import MAX_CLASSES, Kind, Layout
 from models.errors import ModelError
+from models.generator import Generator
+from models.latents import draw
 from models.loading import first_line, is_tf1
+from models.probe_pictures import complete_picture
+from models.rules import UNNAMED_CLASSES
 from models.segmenter import Segmenter
+
+Model = TypeVar("Model", Segmenter, Generator)
 
 # For models of free size. Unequal sides tell the layout; both are multiples of 64.
 _PROBE_HW = (128, 192)
@@ -20,12 +26,15 @@ _SUM_TOLERANCE = 1e-2
 
 
 def probe(path: str, binding: Binding) -> Binding:
-    """Runs the model on one picture and fills in what the card left open.
+    """Runs the model on one picture, or one item, and fills in what the card left open.
 
     Raises:
-        ModelError: the model cannot be loaded or run, or its answer is not a map of classes.
+        ModelError: the model cannot be loaded or run, or its answer is no map of classes, or no
+            picture where it should make one.
     """
-    segmenter = _load(path, binding)
+    if not binding.takes_picture:
+        return _probe_generator(path, binding)
+    segmenter = _load(Segmenter, path, binding)
     binding = segmenter.binding
     size_hw = binding.model_size_hw(binding.size_hw or _PROBE_HW)
     try:
@@ -33,9 +42,14 @@ def probe(path: str, binding: Binding) -> Binding:
     except Exception as error:  # whatever a stranger's graph raises
         raise ModelError(
             f"{path} fails on a picture of {size_hw[0]}x{size_hw[1]}: {first_line(error)}. "
-            "Check --value_range, --input_layout and --image_size"
+            "Check --value_range, --channels, --input_layout and --image_size"
         ) from error
-    size_hw = binding.padded_size_hw(size_hw)
+    if binding.makes_picture:
+        binding = complete_picture(path, binding, output)
+        if binding.size_hw is None and binding.multiple_of is None:
+            _check_odd_sizes(segmenter, path)
+        return binding
+    size_hw = binding.placed(size_hw).canvas_hw
     if output.ndim == 2:  # one value a pixel has no axis to lay out
         output = np.expand_dims(output, 0 if binding.output_layout == "NCHW" else 2)
     if output.ndim != 3:
@@ -53,15 +67,27 @@ def probe(path: str, binding: Binding) -> Binding:
     )
 
 
-def _load(path: str, binding: Binding) -> Segmenter:
+def _probe_generator(path: str, binding: Binding) -> Binding:
+    generator = _load(Generator, path, binding)
+    item = draw(binding, seed=0, item=0, attempt=0, label=0 if binding.labels else None)
+    try:
+        output = np.asarray(generator.answer([item]).numpy()[0])
+    except Exception as error:  # whatever a stranger's graph raises
+        raise ModelError(
+            f"{path} fails on a test item: {first_line(error)}. Check inputs in the card"
+        ) from error
+    return complete_picture(path, generator.binding, output)
+
+
+def _load(kind: type[Model], path: str, binding: Binding) -> Model:
     """Loads by TensorFlow's loader, or in a session where that fails and the model is TF1's."""
     try:
-        return Segmenter(path, binding)
+        return kind(path, binding)
     except ModelError as error:
         if binding.loader == "v1" or not is_tf1(path):
             raise
         try:
-            return Segmenter(path, dataclasses.replace(binding, loader="v1"))
+            return kind(path, dataclasses.replace(binding, loader="v1"))
         except ModelError:
             raise error from None  # the reason that the newer loader gives says more
 
@@ -170,6 +196,7 @@ def _find_kind(scores: npt.NDArray[Any], path: str) -> Kind:
 
 
 def _classes(binding: Binding, kind: Kind, scores: npt.NDArray[Any], path: str) -> tuple[str, ...]:
+    offset = binding.id_offset
     if kind == "class_ids":
         if scores.shape[-1] != 1:
             raise ModelError(
@@ -189,7 +216,9 @@ def _classes(binding: Binding, kind: Kind, scores: npt.NDArray[Any], path: str) 
             "sigmoid: independent labels are not supported. If they are scores of one choice, "
             "give --output_kind=softmax or --output_kind=logits"
         )
-    count = max(2, scores.shape[-1])
+    count = max(2, scores.shape[-1]) + offset
+    if count < 1:
+        raise ModelError(f"{path}: with an id_offset of {offset} no class is left; correct it")
     if count > MAX_CLASSES:
         raise ModelError(f"{path} answers {count} classes, more than {MAX_CLASSES} fit a mask")
     if binding.classes and len(binding.classes) != count:

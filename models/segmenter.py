@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.binding import Binding
+from models.binding import Binding, Placement
 from models.graphs import finish_graph, prepare_graph
+from models.latents import batch_inputs
 from models.loading import import_tensorflow, load_signature
 
 _FINISH_BYTES = 64 << 20  # of scores at the size of the masks, for one call of finish
@@ -72,7 +73,7 @@ class Segmenter:
         self.batch_size = binding.fixed_batch or batch_size
         self._mask_at_model_size = mask_at_model_size
         self._tf = import_tensorflow()
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
         self._predict = load_signature(path, binding)
         self._prepare = prepare_graph(self._tf, binding)
         self._finish = finish_graph(self._tf, binding)
@@ -90,32 +91,42 @@ class Segmenter:
             ValueError: more pictures than a batch holds, or an answer of the wrong shape.
             tf.errors.OpError: what the model itself raises.
         """
+        answers: list[Segmentation] = []
+        with self._turn:
+            scores, runs = self.answer(images)
+            for run in runs:
+                size_hw = run.shape[1:3]
+                placed = self.binding.placed(size_hw)
+                mask_hw = placed.size_hw if self._mask_at_model_size else size_hw
+                part = scores[len(answers) : len(answers) + len(run)]
+                answers.extend(_split(self._finish_bands(part, mask_hw, placed), len(run)))
+        return answers
+
+    def answer(self, images: Sequence[Image]) -> tuple[Any, list[npt.NDArray[np.uint8]]]:
+        """The model's own output, a row for each picture, and the pictures in runs of one size.
+
+        Raises:
+            As `__call__` does.
+        """
         if not 0 < len(images) <= self.batch_size:
             raise ValueError(f"got {len(images)} pictures, expected 1 to {self.batch_size}")
         runs = self._runs(images)
-        sizes_hw = [run.shape[1:3] for run in runs]
-        model_hw = self.binding.model_size_hw(sizes_hw[0])
-        answers: list[Segmentation] = []
         with self._turn:
-            prepared = [self._prepare(run, model_hw) for run in runs]
-            scores = self.scores(self._tf.concat(prepared, 0) if len(prepared) > 1 else prepared[0])
-            for run, size_hw in zip(runs, sizes_hw, strict=True):
-                part = scores[len(answers) : len(answers) + len(run)]
-                mask_hw = model_hw if self._mask_at_model_size else size_hw
-                answers.extend(_split(self._finish_bands(part, mask_hw, model_hw), len(run)))
-        return answers
+            prepared = [self.prepare(run) for run in runs]
+            batch = self._tf.concat(prepared, 0) if len(prepared) > 1 else prepared[0]
+            return self.scores(batch), runs
 
     def _finish_bands(
-        self, scores: Any, mask_hw: tuple[int, int], model_hw: tuple[int, int]
+        self, scores: Any, mask_hw: tuple[int, int], placed: Placement
     ) -> dict[str, npt.NDArray[Any]]:
         """Finishes a run of pictures by as many rows at once as fit the memory that is allowed."""
         height, width = mask_hw
-        row_bytes = scores.shape[0] * width * max(2, self.binding.num_classes) * 4
+        row_bytes = scores.shape[0] * width * max(2, self.binding.num_scores) * 4
         step = height
         if self.binding.kind != "class_ids":
             step = max(1, _FINISH_BYTES // row_bytes)
         bands = [
-            self._finish(scores, mask_hw, model_hw, (first, min(height, first + step)))
+            self._finish(scores, mask_hw, placed, (first, min(height, first + step)))
             for first in range(0, height, step)
         ]
         arrays = [{name: value.numpy() for name, value in band.items()} for band in bands]
@@ -126,7 +137,7 @@ class Segmenter:
         runs = []
         for (height, width, _), group in groupby(images, key=lambda image: image.shape):
             same = list(group)
-            scores_bytes = height * width * max(2, self.binding.num_classes) * 4
+            scores_bytes = height * width * max(2, self.binding.num_scores) * 4
             step = max(1, _FINISH_BYTES // scores_bytes)
             runs += [np.stack(same[i : i + step]) for i in range(0, len(same), step)]
         return runs
@@ -151,7 +162,10 @@ class Segmenter:
         return output[:rows]
 
     def _call(self, tensor: Any) -> Any:
-        return self._predict(**{self.binding.input_name: tensor})[self.binding.output_name]
+        rows = 1 if self.binding.scalar_input else tensor.shape[0]
+        inputs = batch_inputs(self._tf, self.binding, [], rows)
+        inputs[self.binding.input_name] = tensor
+        return self._predict(**inputs)[self.binding.output_name]
 
     def padded_rows(self, rows: int) -> int:
         """How many rows the model is given for so many pictures.
@@ -165,7 +179,7 @@ class Segmenter:
 
     def prepare(self, images: npt.NDArray[np.uint8]) -> Any:
         """What the model is given for uint8 [n, H, W, 3] pictures of one size."""
-        return self._prepare(images, self.binding.model_size_hw(images.shape[1:3]))
+        return self._prepare(images, self.binding.placed(images.shape[1:3]))
 
 
 def _with_batch(output: Any) -> Any:

@@ -29,13 +29,15 @@ class TensorInfo:
 class SignatureInfo:
     """A signature; inputs and outputs sorted by name, for their stored order is random.
 
-    Of a model without any, a function of the loaded object stands in for it: `call` says how.
+    Of a model without any, a function of the loaded object stands in for it: `call` says how, and
+    `positional` names the inputs that it takes by position, in order.
     """
 
     name: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     call: Call = "signature"
+    positional: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         ins, outs = (", ".join(map(str, side)) for side in (self.inputs, self.outputs))
@@ -97,7 +99,9 @@ def read_model(path: str, tags: Sequence[str] | None = None) -> ModelInfo:
         for name, definition in graph.signature_def.items()
         if not name.startswith("__")
     ] or [
-        SignatureInfo(name, _specs(trace.inputs), _specs(trace.outputs), trace.call)
+        SignatureInfo(
+            name, _specs(trace.inputs), _specs(trace.outputs), trace.call, trace.positional
+        )
         for name, trace in functions(graph).items()
     ]
     return ModelInfo(

@@ -10,7 +10,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from models.binding import Binding, bind
+from models.binding import Binding
+from models.rules import bind
 from models.card import load_card
 from models.card_text import card_text
 from models.errors import ModelError, UserError

@@ -12,7 +12,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from models.binding import Binding, bind
+from models.binding import Binding
+from models.rules import bind
 from models.card import load_card
 from models.errors import ModelError, UserError
 from models.probe import probe

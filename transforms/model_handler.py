@@ -12,7 +12,8 @@ from typing import Any
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
-from models.binding import Binding, bind
+from models.binding import Binding
+from models.rules import bind
 from models.card import load_card
 from models.errors import ModelError
 from models.probe import probe

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.binding import Binding, bind
+from models.binding import Binding
 from models.card import load_card
 from models.loading import import_tensorflow
 from models.probe import probe
+from models.rules import bind
 from models.signatures import read_model
 
 Head = Callable[[Any, Any], Any]

@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from models.binding import bind
 from models.card import load_card
 from models.errors import ModelError
 from models.loading import import_tensorflow, is_tf1, load_signature
 from models.probe import probe
+from models.rules import bind
 from models.segmenter import Segmenter
 from models.signatures import read_model
 

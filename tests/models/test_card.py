@@ -139,7 +139,7 @@ def test_a_wrong_field_is_named(card_file, text, named):
     message = str(caught.value)
     assert message.startswith(f"model card {path}:\n")
     assert named in message
-    assert "signature, tags, input, output, classes, colors" in message
+    assert "fields: signature, tags, input, inputs, output, classes, colors" in message
 
 
 def test_several_wrong_fields_are_named_at_once(card_file):

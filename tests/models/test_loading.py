@@ -90,7 +90,7 @@ def test_a_keras_2_model_with_an_optimizer_loads(saved, bound, picture):
 WITHOUT_TF_KERAS = """
 import sys
 {block}
-from models.binding import bind
+from models.rules import bind
 from models.card import load_card
 from models.errors import ModelError
 from models.loading import load_signature

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from models import probe as probing
-from models.binding import UNNAMED_CLASSES, bind
 from models.card import load_card
 from models.errors import ModelError
 from models.probe import probe
+from models.rules import UNNAMED_CLASSES, bind
 from models.signatures import read_model
 
 PROBED = [
@@ -118,7 +118,7 @@ def test_a_wrong_number_of_names_is_refused(bound, saved, name, count):
         ("colours", {}, "--output_name"),
         ("drop", {}, "answered 0 rows for a batch of 1"),
         ("raise", {}, "fails on a picture of 128x192: "),
-        ("raise", {}, "Check --value_range, --input_layout and --image_size"),
+        ("raise", {}, "Check --value_range, --channels, --input_layout and --image_size"),
         # refused before anything is run, but the same models
         ("two_scores", {}, "--output_name"),
         ("vector", {}, "0 outputs"),

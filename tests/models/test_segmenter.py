@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from models import segmenter as segmenting
-from models.binding import bind
 from models.card import load_card
 from models.errors import ModelError
 from models.graphs import BINS
 from models.loading import import_tensorflow
 from models.probe import probe
+from models.rules import bind
 from models.segmenter import Segmenter
 from models.signatures import read_model
 
@@ -442,7 +442,8 @@ def test_a_model_that_raises_can_be_called_again(saved, bound, picture):
     for _ in range(2):
         with pytest.raises(ValueError, match="rows"):
             segmenter([picture(40, 56)] * 2)
-    assert not segmenter._turn.locked()
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(segmenter._turn.acquire, blocking=False).result()
 
 
 # Fresh processes, in which TensorFlow orders signatures and outputs anew
@@ -450,7 +451,7 @@ def test_a_model_that_raises_can_be_called_again(saved, bound, picture):
 ONCE = """
 import json, sys, zlib
 import numpy as np
-from models.binding import bind
+from models.rules import bind
 from models.card import load_card
 from models.probe import probe
 from models.segmenter import Segmenter

@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 from support import real_data
 
-from models.binding import bind
+from models.rules import bind
 from models.card import load_card
 from models.signatures import read_model
 from pipeline import cli

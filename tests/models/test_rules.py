@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from models.binding import Binding, bind
+from models.binding import Binding
 from models.card import load_card
 from models.errors import ModelError
+from models.rules import bind
 from models.signatures import ModelInfo, SignatureInfo, TensorInfo
 
 FREE = (None, None, None, 3)
@@ -99,7 +100,7 @@ def test_the_rules_need_no_tensorflow():
     """They are checked before anything slow is imported; see also test_signatures.py."""
     import subprocess
 
-    code = "import models.binding, sys; sys.exit('tensorflow' in sys.modules)"
+    code = "import models.rules, sys; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -221,8 +222,8 @@ def test_roles_that_do_not_fit_are_refused():
 
 def test_a_multiple_is_for_a_free_size():
     binding = bind(model(signature()), card(input__multiple_of=32, input__max_side=100))
-    assert binding.padded_size_hw(binding.model_size_hw((33, 64))) == (64, 64)
-    assert binding.padded_size_hw(binding.model_size_hw((400, 100))) == (128, 32)
+    assert binding.placed((33, 64)).canvas_hw == (64, 64)
+    assert binding.placed((400, 100)).canvas_hw == (128, 32)
     fixed = model(signature([tensor("image:float32", (None, 32, 48, 3))]))
     message = refusal(fixed, card(input__multiple_of=32))
     assert "has the fixed size 32x48; leave --multiple_of out" in message
@@ -244,7 +245,7 @@ def test_a_second_input_is_refused_by_name(named):
         assert "also wants" in message
         assert "label" in message.split("also wants")[1]
         assert "scale" in message.split("also wants")[1]
-        assert "only models with one input can be run" in message
+        assert "--set inputs.scale.value=NUMBER" in message
 
 
 def test_two_inputs_that_could_be_images_are_refused():

@@ -1,0 +1,171 @@
+"""A bound generator: noise and labels in, or pictures in; uint8 pictures out.
+
+    Generator     what `draw` gives for items          ->  pictures
+    Translator    uint8 pictures, H x W                ->  pictures, often of another size
+
+The model's numbers become bytes on the accelerator: low..high of its range to 0..255, rounded,
+what is outside cut off and counted.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+
+from models.binding import Binding, Placement
+from models.errors import ModelError
+from models.graphs import nhwc
+from models.latents import batch_inputs
+from models.loading import import_tensorflow, load_signature
+from models.segmenter import Image, Segmenter
+
+Draw = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A picture that a model made.
+
+    Attributes:
+        pixels: uint8 [H, W, 3] RGB, or [H, W] grey.
+        finite: whether all its numbers were finite; the pixels mean nothing when not.
+        clipped: share of the numbers that were outside the range by more than a grey level, 0
+            to 1. Large for a wrong range.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    finite: bool
+    clipped: float
+
+
+class Generator:
+    """Runs a SavedModel that takes no picture. Load it once per process; threads may share it."""
+
+    def __init__(self, path: str, binding: Binding, batch_size: int = 1) -> None:
+        """Loads the model. Raises ModelError."""
+        self.binding = binding
+        self.batch_size = binding.fixed_batch or batch_size
+        self._tf = import_tensorflow()
+        self._turn = threading.Lock()
+        self._predict = load_signature(path, binding)
+        self._finish = picture_graph(self._tf, binding)
+
+    def __call__(self, items: Sequence[Draw]) -> list[Made]:
+        """Makes a picture of each item; always by full batches, the last item fills them.
+
+        Raises:
+            ValueError: more items than a batch holds, or an answer of the wrong shape.
+            tf.errors.OpError: what the model itself raises.
+        """
+        with self._turn:
+            return _made(self._finish(self.answer(items)), self.binding)
+
+    def answer(self, items: Sequence[Draw]) -> Any:
+        """The model's own output, a row for each item."""
+        if not 0 < len(items) <= self.batch_size:
+            raise ValueError(f"got {len(items)} items, expected 1 to {self.batch_size}")
+        inputs = batch_inputs(self._tf, self.binding, list(items), self.batch_size)
+        output = self._predict(**inputs)[self.binding.output_name]
+        if output.shape.rank == 0 or output.shape[0] != self.batch_size:
+            raise ValueError(
+                f"the model answered the shape {output.shape} for a batch of {self.batch_size}; "
+                "run it with --batch_size=1"
+            )
+        return output[: len(items)]
+
+
+class Translator:
+    """Runs a SavedModel from pictures to pictures. Load it once per process; threads may share."""
+
+    def __init__(self, path: str, binding: Binding, batch_size: int = 1) -> None:
+        """Loads the model. Raises ModelError."""
+        self.binding = binding
+        self._model = Segmenter(path, binding, batch_size)
+        self.batch_size = self._model.batch_size
+        self._finish = picture_graph(import_tensorflow(), binding)
+
+    def __call__(self, images: Sequence[Image]) -> list[Made]:
+        """Makes a picture of each, at the size at which the model sees it times its own scale.
+
+        Args:
+            images: uint8 [H, W, 3] each, RGB, that the model sees at one size.
+
+        Raises:
+            ValueError, tf.errors.OpError: as Segmenter does.
+        """
+        scores, runs = self._model.answer(images)
+        answers: list[Made] = []
+        for run in runs:
+            placed = self.binding.placed(run.shape[1:3])
+            part = scores[len(answers) : len(answers) + len(run)]
+            made = _made(_cut(self._finish(part), placed), self.binding)
+            if self.binding.channels == "Y" and self.binding.output_channels != "L":
+                made = [_coloured(grey, image) for grey, image in zip(made, run, strict=True)]
+            answers += made
+        return answers
+
+
+def picture_graph(tf: Any, binding: Binding) -> Any:
+    """A function of the model's output: uint8 [n, h, w, C] in RGB or grey, and by picture whether
+    it is finite and the share of numbers outside the range."""
+    low, high = binding.output_range or (0.0, 255.0)
+    scale = tf.constant(255.0 / (high - low))
+
+    @tf.function(reduce_retracing=True)
+    def finish(output: Any, scale: Any) -> dict[str, Any]:
+        x = tf.cast(nhwc(tf, output, binding), tf.float32)
+        finite = tf.reduce_all(tf.math.is_finite(x), axis=[1, 2, 3])
+        x = (x - low) * scale
+        outside = tf.cast((x < -1.0) | (x > 256.0), tf.float32)
+        if x.shape[-1] == 3 and binding.output_channels == "BGR":
+            x = tf.reverse(x, [-1])
+        return {
+            "pixels": tf.cast(tf.round(tf.clip_by_value(x, 0.0, 255.0)), tf.uint8),
+            "finite": finite,
+            "clipped": tf.reduce_mean(outside, axis=[1, 2, 3]),
+        }
+
+    return lambda output: finish(output, scale)
+
+
+def _made(arrays: Mapping[str, Any], binding: Binding) -> list[Made]:
+    pixels = np.asarray(arrays["pixels"])
+    channels = pixels.shape[-1]
+    if channels not in (1, 3, 4):
+        raise ModelError(
+            f"output {binding.output_name!r} has {channels} channels, expected 1, 3 or 4 of a "
+            "picture; choose another by --output_name, or give --output_layout"
+        )
+    pixels = pixels[..., 0] if channels == 1 else pixels[..., :3]  # a fourth is transparency
+    rows = zip(pixels, np.asarray(arrays["finite"]), np.asarray(arrays["clipped"]), strict=True)
+    return [Made(picture, bool(finite), float(clipped)) for picture, finite, clipped in rows]
+
+
+def _cut(arrays: dict[str, Any], placed: Placement) -> dict[str, Any]:
+    """The part of what was made that shows the picture, not what was put around it."""
+    if placed.fills:
+        return arrays
+    pixels = arrays["pixels"]
+    scales = [pixels.shape[axis + 1] / placed.canvas_hw[axis] for axis in (0, 1)]
+    (top, left), (height, width) = (
+        [round(side * scale) for side, scale in zip(pair, scales, strict=True)]
+        for pair in (placed.offset_yx, placed.size_hw)
+    )
+    return arrays | {"pixels": pixels[:, top : top + height, left : left + width]}
+
+
+def _coloured(grey: Made, image: Image) -> Made:
+    """A picture of which only the brightness was made, with the colours of the one it came from.
+
+    They are enlarged by bicubic interpolation, as in the papers of super-resolution (Dong et al.
+    2016, section 4.1).
+    """
+    height, width = grey.pixels.shape
+    _, *colours = Pillow.fromarray(image).convert("YCbCr").split()
+    large = [c.resize((width, height), Pillow.Resampling.BICUBIC) for c in colours]
+    merged = Pillow.merge("YCbCr", [Pillow.fromarray(grey.pixels), *large])
+    return dataclasses.replace(grey, pixels=np.asarray(merged.convert("RGB")))
