@@ -2,16 +2,17 @@
 
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from models.binding import Binding
-from models.signatures import ModelInfo, TensorInfo
+from models.binding import Binding, OtherInput
+from models.signatures import ModelInfo, SignatureInfo, TensorInfo
 
 _NOTHING_KNOWN = (
     "{}  # nothing is said yet; delete this line when you fill in others",
     "# tags: [serve]",
     "# signature: serving_default",
     "# input: {name: image, role: image, range: '0,1', channels: RGB, layout: NHWC}",
+    "# inputs: {z: {role: latent}, y: {role: label}, truncation: {role: constant, value: 0.5}}",
     "# output: {name: logits, kind: logits, layout: NHWC}",
     "# classes: [background, person]",
 )
@@ -28,9 +29,10 @@ def card_text(
         asked: flags, such as --value_range, whose values in `binding` are guesses.
         question: what is open, in words.
     """
+    job = "generate" if binding is not None and binding.makes_picture else "segment"
     head = [
         f"# Card of {_one_line(os.path.basename(info.path))}: what its SavedModel does not say.",
-        "# Read by: pixelmill segment --model_card FILE. Lines behind a # are open: take the #",
+        f"# Read by: pixelmill {job} --model_card FILE. Lines behind a # are open: take the #",
         "# away and correct them where they matter.",
     ]
     if binding is None:
@@ -45,11 +47,43 @@ def _lines(info: ModelInfo, binding: Binding, asked: Collection[str]) -> list[st
 
     signature = next(s for s in info.signatures if s.name == binding.signature)
     names = ", ".join(_one_line(s.name) for s in info.signatures)
+    lines = [f"tags: {json.dumps(binding.tags)}"] if binding.tags else []
+    lines.append(f"{mark('--signature')}signature: {json.dumps(binding.signature)}  # of {names}")
+    if binding.takes_picture:
+        lines += _input_lines(signature, binding, mark)
+    if binding.others:
+        lines.append("inputs:")
+        lines += [line for other in binding.others for line in _other_lines(other, mark)]
+    lines += [
+        "output:",
+        f"  {mark('--output_name')}name: {_name(signature.outputs, binding.output_name)}",
+    ]
+    if binding.makes_picture:
+        low, high = binding.output_range or (-1.0, 1.0)
+        lines += [
+            "  kind: image",
+            f'  {mark("--output_range")}range: "{low:g},{high:g}"  # what black and white are',
+            "  # layout: NHWC  # NHWC or NCHW; found by running the model once",
+            "# classes: [cat, dog]  # names of labels",
+        ]
+        return lines
+    return [
+        *lines,
+        f"  {mark('', binding.kind is None)}kind: {binding.kind or 'logits'}  "
+        "# logits, softmax, sigmoid or class_ids; found by running the model once",
+        "  # layout: NHWC  # NHWC or NCHW; found likewise",
+        "  # threshold: 0.5  # of one probability a pixel",
+        "  # id_offset: -1  # added to ids; negative ones become void",
+        "  # void_id: 255  # id that means unlabelled",
+        "# classes: [background, person]  # names by id",
+        '# colors: ["#000000", "#ff0000"]  # by id',
+    ]
+
+
+def _input_lines(signature: SignatureInfo, binding: Binding, mark: Callable[..., str]) -> list[str]:
     strings = binding.role != "image"
     low, high = binding.value_range
-    lines = [f"tags: {json.dumps(binding.tags)}"] if binding.tags else []
-    lines += [
-        f"{mark('--signature')}signature: {json.dumps(binding.signature)}  # of {names}",
+    lines = [
         "input:",
         f"  {mark('--input_name')}name: {_name(signature.inputs, binding.input_name)}",
         f"  {mark('--input_role')}role: {binding.role}  # image (pixels), bytes or example",
@@ -57,28 +91,37 @@ def _lines(info: ModelInfo, binding: Binding, asked: Collection[str]) -> list[st
         "# what 0 and 255 became: 0,1 or -1,1 or 0,255",
         "  # mean: [0]  # subtracted after that, one or by channel",
         "  # std: [1]  # divided by after that",
-        f"  channels: {binding.channels}  # RGB, BGR or L (grey)",
+        f"  channels: {binding.channels}  # RGB, BGR, L (grey) or Y (brightness)",
         f"  {mark('', strings)}layout: {binding.input_layout}  # NHWC or NCHW",
     ]
     if binding.role == "example":
         lines.append(f"  feature: {json.dumps(binding.feature)}  # that holds the encoded image")
-    if binding.size_hw is None or "--image_size" in asked:
+    if binding.size_hw is None or mark("--image_size"):
         lines += [
             "  # size: [512, 512]  # height, width: stretch pictures to it",
             "  # max_side: 1024  # or only scale larger ones down",
             "  # multiple_of: 32  # sides must be multiples of it: mirror pictures at the edges",
         ]
-    return [
-        *lines,
-        "output:",
-        f"  {mark('--output_name')}name: {_name(signature.outputs, binding.output_name)}",
-        f"  {mark('', binding.kind is None)}kind: {binding.kind or 'logits'}  "
-        "# logits, softmax, sigmoid or class_ids; found by running the model once",
-        "  # layout: NHWC  # NHWC or NCHW; found likewise",
-        "  # threshold: 0.5  # of one probability a pixel",
-        "# classes: [background, person]  # names by id",
-        '# colors: ["#000000", "#ff0000"]  # by id',
-    ]
+    else:
+        lines.append("  # fit: letterbox  # stretch (default), letterbox or pad")
+    return lines
+
+
+def _other_lines(other: OtherInput, mark: Callable[..., str]) -> list[str]:
+    name = json.dumps(other.name)
+    field = f"--set inputs.{other.name}"
+    lines = [f"  {name}:", f"    {mark(f'{field}.role')}role: {other.role}"]
+    if other.role == "latent":
+        lines.append(
+            f"    distribution: {other.distribution}  # normal, truncated_normal, uniform, sphere"
+        )
+        lines.append(f"    {mark(f'{field}.size')}size: {json.dumps(list(other.shape))}")
+    elif other.role == "label":
+        lines.append(f"    encoding: {other.encoding}  # id or one_hot")
+        lines.append(f"    {mark(f'{field}.classes')}classes: {other.labels}")
+    else:
+        lines.append(f"    {mark(f'{field}.value')}value: {json.dumps(other.value)}")
+    return lines
 
 
 def _name(tensors: Sequence[TensorInfo], name: str) -> str:

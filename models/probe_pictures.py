@@ -11,7 +11,7 @@ from models.card import Layout
 from models.errors import ModelError
 
 _CHANNELS = (1, 3, 4)
-_TOO_MUCH = 0.5
+_TOO_MUCH = 0.2
 
 
 def complete_picture(path: str, binding: Binding, output: npt.NDArray[Any]) -> Binding:
@@ -40,9 +40,14 @@ def complete_picture(path: str, binding: Binding, output: npt.NDArray[Any]) -> B
     black, white = sorted(binding.output_range)
     slack = (white - black) / 255
     outside = float(np.mean((output < black - slack) | (output > white + slack)))
-    if outside > _TOO_MUCH:
+    # The test picture is dark and bright; of noise, a picture that is only bright may come.
+    half_used = binding.takes_picture and low > black + 0.4 * (white - black)
+    if outside > _TOO_MUCH or half_used:
+        wrong = (
+            f"{outside:.0%} of them outside" if outside > _TOO_MUCH else "none in the dark half of"
+        )
         raise ModelError(
-            f"{path} makes numbers from {low:.3g} to {high:.3g}, {outside:.0%} of them outside "
+            f"{path} makes numbers from {low:.3g} to {high:.3g}, {wrong} "
             f"--output_range={black:g},{white:g}. It looks like "
             f"--output_range={_likely_range(low, high)}"
         )

@@ -33,12 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
-    if parsed.command in ("segment", "pack"):
+    if parsed.command in ("segment", "generate", "pack"):
         import_tensorflow()
-        from pipeline import jobs
+        from pipeline import generate_job, jobs
         from pipeline.engine import InterruptedRun, PipelineFailed
 
-        job = jobs.run_segment if parsed.command == "segment" else jobs.run_pack
+        job = {
+            "segment": jobs.run_segment,
+            "generate": generate_job.run_generate,
+            "pack": jobs.run_pack,
+        }[parsed.command]
         try:
             return job(parsed, rest)
         except InterruptedRun:

@@ -4,12 +4,15 @@ import argparse
 import re
 from typing import Any
 
+import yaml
+
 from pipeline import __version__
 
 DESCRIPTION = """\
 pixelmill runs TensorFlow SavedModels over shards of images.
 
   pixelmill segment   masks of images, by a SavedModel
+  pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
   pixelmill pack      image files (and masks) into TFRecord shards
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
@@ -30,6 +33,17 @@ commas. Images of a folder give a tree of mask files, TFRecord shards give TFRec
 OUT holds masks/, records/ (a Parquet row for every image), metrics/ (a file for every shard,
 written last: the shard is done), legend.json, metrics.json, report.html and _SUCCESS.
 What pixelmill does not know goes to Beam: --runner, --direct_num_workers ..."""
+
+_GENERATE = """\
+Pictures by a SavedModel: from noise and labels, or from pictures.
+
+  pixelmill generate --model cgan/ --per_class=100 --output_range=-1,1 --output out/
+  pixelmill generate --model fsrcnn/ --input photos/ --channels=Y --value_range=0,1 \\
+    --output_range=0,1 --output out/
+
+An item's picture depends on --seed, its number and its label alone: not on batches, workers or
+retries. OUT holds images/ (TFRecord shards with image/class/label, or with --as_files a folder of
+files by class), records/, metrics/, report.html and _SUCCESS, as for `pixelmill segment`."""
 
 _PACK = """\
 Image files, with masks beside them if there are any, into TFRecord shards of equal size.
@@ -75,6 +89,11 @@ def parser() -> Parser:
     _add_model_flags(segment)
     _add_segment_flags(segment)
 
+    generate = commands.add_parser("generate", description=_GENERATE)
+    _add_run_flags(generate, input_required=False)
+    _add_model_flags(generate)
+    _add_generate_flags(generate)
+
     pack = commands.add_parser("pack", description=_PACK)
     _add_run_flags(pack)
     pack.add_argument(
@@ -101,10 +120,10 @@ def parser() -> Parser:
     return top
 
 
-def _add_run_flags(command: argparse.ArgumentParser) -> None:
+def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True) -> None:
     group = command.add_argument_group("input and output")
     group.add_argument(
-        "--input", required=True, metavar="WHAT", help="folder, glob, name@N or list"
+        "--input", required=input_required, metavar="WHAT", help="folder, glob, name@N or list"
     )
     group.add_argument("--output", required=True, metavar="OUT", help="folder for the results")
     group.add_argument(
@@ -163,13 +182,19 @@ def _add_model_flags(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--mean", type=numbers, metavar="R,G,B", help="subtracted after that")
     group.add_argument("--std", type=numbers, metavar="R,G,B", help="divided by after that")
-    group.add_argument("--channels", choices=("RGB", "BGR", "L"), help="default RGB")
+    group.add_argument("--channels", choices=("RGB", "BGR", "L", "Y"), help="default RGB")
     group.add_argument("--input_layout", choices=("NHWC", "NCHW"), help="default: by the shape")
     group.add_argument(
         "--image_size",
         type=size,
         metavar="HxW",
-        help="stretch pictures to this size, for a model that takes any",
+        help="bring pictures to this size, for a model that takes any",
+    )
+    group.add_argument(
+        "--fit",
+        choices=("stretch", "letterbox", "pad"),
+        help="how they get to a size: stretched (default); scaled to fit, with bars on both "
+        "sides; or put at the top left, only scaled if larger",
     )
     group.add_argument(
         "--max_side",
@@ -195,23 +220,50 @@ def _add_model_flags(command: argparse.ArgumentParser) -> None:
         type=fraction,
         help="for one probability a pixel: above it the pixel is class 1, default 0.5",
     )
+    group.add_argument(
+        "--output_range",
+        type=number_pair,
+        metavar="LOW,HIGH",
+        help="of pictures that the model makes: what black and white are, -1,1 or 0,1 or 0,255",
+    )
     group.add_argument("--classes", type=words, metavar="A,B,...", help="names by class id")
+    group.add_argument(
+        "--set",
+        type=field_value,
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any field of the card: inputs.truncation.value=0.5, output.void_id=255",
+    )
+
+
+def _add_generate_flags(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("generating")
+    group.add_argument("--count", type=positive, metavar="N", help="pictures to make")
+    group.add_argument(
+        "--per_class",
+        metavar="N|FILE",
+        help="pictures of every class: a number, or a YAML or CSV file of class: count",
+    )
+    group.add_argument("--seed", type=whole, default=0, help="of all random numbers, default 0")
+    group.add_argument(
+        "--images_per_shard",
+        type=positive,
+        default=256,
+        help="made and committed together, default 256",
+    )
+    group.add_argument(
+        "--as_files",
+        action="store_true",
+        help="a folder of files by class, instead of TFRecord shards; with --input: as the input",
+    )
+    group.add_argument("--image_format", choices=("png", "jpeg"), default="png")
+    group.add_argument("--quality", type=percent, default=95, help="of a JPEG, default 95")
+    _add_batch_flags(group)
 
 
 def _add_segment_flags(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("segmenting")
-    group.add_argument(
-        "--alpha",
-        choices=("drop", "white", "black"),
-        default="drop",
-        help="transparency: drop it, or lay the picture on a colour; default drop",
-    )
-    group.add_argument(
-        "--batch_size",
-        type=positive,
-        default=8,
-        help="pictures that the model gets at once, default 8; a model of fixed batch decides",
-    )
     group.add_argument(
         "--files_per_shard",
         type=positive,
@@ -229,6 +281,30 @@ def _add_segment_flags(command: argparse.ArgumentParser) -> None:
         default="image",
         help="masks as large as the picture, or as the model saw it (faster); default image",
     )
+    _add_batch_flags(group)
+
+
+def _add_batch_flags(group: Any) -> None:
+    """Of all jobs that run a model."""
+    group.add_argument(
+        "--alpha",
+        choices=("drop", "white", "black"),
+        default="drop",
+        help="transparency: drop it, or lay the picture on a colour; default drop",
+    )
+    group.add_argument(
+        "--batch_size",
+        type=positive,
+        default=8,
+        help="pictures that the model gets at once, default 8; a model of fixed batch decides",
+    )
+    group.add_argument(
+        "--batch_timeout_s",
+        type=seconds,
+        default=600.0,
+        metavar="S",
+        help="a batch that the model does not answer in this time fails, default 600; 0: never",
+    )
     group.add_argument("--image_feature", default="image/encoded", help="default image/encoded")
     group.add_argument("--key_feature", default="image/filename", help="default image/filename")
 
@@ -237,7 +313,7 @@ def join_negative_values(arguments: list[str]) -> list[str]:
     """Lets `--value_range -1,1` be written with a space: argparse takes -1,1 for a flag."""
     joined: list[str] = []
     for argument in arguments:
-        follows_flag = joined and re.fullmatch(r"--(value_range|mean|std)", joined[-1])
+        follows_flag = joined and re.fullmatch(r"--(value_range|output_range|mean|std)", joined[-1])
         if follows_flag and re.match(r"-[\d.]", argument):
             joined[-1] += f"={argument}"
         else:
@@ -261,6 +337,43 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
     return value
+
+
+def whole(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not text.isdecimal() or int(text) >= 1 << 63:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {text!r}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, got {text!r}")
+    return value
+
+
+def percent(text: str) -> int:
+    """A whole number from 1 to 100."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 100, got {text!r}")
+    return int(text)
+
+
+def field_value(text: str) -> tuple[str, Any]:
+    """FIELD=VALUE, the value as YAML reads it."""
+    name, _, value = text.partition("=")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = None
+    if not name or parsed is None:
+        raise argparse.ArgumentTypeError(f"expected FIELD=VALUE like input.fit=pad, got {text!r}")
+    return name, parsed
 
 
 def numbers(text: str) -> list[float]:

@@ -57,7 +57,8 @@ class Gallery:
 
     Attributes:
         out: OUT.
-        job: "segment": images are in the input, masks in OUT; "pack": both are in OUT.
+        job: "segment": images are in the input, masks in OUT; "pack": both are in OUT;
+            "generate": what was made is in OUT, what it was made from in the input, if anything.
         shards: the plan's, by name.
         names: of the features in the input's tf.Examples.
         policy: how the run decoded.
@@ -96,6 +97,13 @@ class Gallery:
             for index in indices:
                 yield index, self._make(*_packed_pair(packed[index]))
             return
+        if self.job == "generate":
+            made = self._made(shard, indices)
+            sources = {} if shard.items is not None else self._images(shard, indices)
+            for index in indices:
+                source = self._make(sources[index], None) if index in sources else ()
+                yield index, (*source, *self._make(made[index], None))
+            return
         images = self._images(shard, indices)
         masks = self._masks(shard, indices)
         for index in indices:
@@ -116,6 +124,16 @@ class Gallery:
             return dict.fromkeys(indices, _unreadable(str(error)))
         gone = _unreadable(f"{shard.root} has no such record any more")
         return {index: found.get(index, gone) for index in indices}
+
+    def _made(self, shard: Shard, indices: Collection[int]) -> dict[int, _Found]:
+        """Pictures that the run made, from a tree of files or a TFRecord shard."""
+        if storage.exists(os.path.join(self.out, "images", f"{shard.name}.tfrecord")):
+            written = self._written(shard, indices, "images")
+            return {index: _packed_pair(features)[0] for index, features in written.items()}
+        path = os.path.join(self.out, RECORDS, f"{shard.name}.parquet")
+        rows = pq.read_table(path, columns=["output_name", "format"]).to_pylist()
+        names = {i: f"images/{rows[i]['output_name']}.{rows[i]['format']}" for i in indices}
+        return {i: _read_file(self.out, name) for i, name in names.items()}
 
     def _masks(self, shard: Shard, indices: Collection[int]) -> dict[int, _Found | None]:
         if not shard.is_tfrecord:

@@ -5,46 +5,17 @@ Only the graph's description is read: nothing is executed and no variable is loa
 
 import dataclasses
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from models.binding import Binding
-from models.rules import bind
-from models.card import load_card
+from models.binding import OtherInput
 from models.card_text import card_text
-from models.errors import ModelError, UserError
-from models.signatures import ModelInfo, read_model
+from models.errors import UserError
+from models.findings import Findings, examine
+from models.signatures import ModelInfo
 
-_RANGE_QUESTION = """\
-It takes floats. How were the pixels scaled in training? To [0, 1], to [-1, 1], or not at all
-(0 to 255, the model scales by itself)? Say so by --value_range:"""
-_ROLE_QUESTION = """\
-It takes strings. Are they encoded images (bytes) or tf.Examples that hold one (example)?
-Say so by --input_role:"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Findings:
-    """What was found out about a model.
-
-    Attributes:
-        info: what is in its files.
-        binding: how to call it, as far as can be said; None when even the tensors are unclear.
-        question: what a person must say, "" when nothing is open.
-        flags: that answer the question, with a guess.
-    """
-
-    info: ModelInfo
-    binding: Binding | None
-    question: str = ""
-    flags: tuple[str, ...] = ()
-
-    @property
-    def asked(self) -> frozenset[str]:
-        """Names of the flags that answer the question."""
-        return frozenset(flag.partition("=")[0] for flag in self.flags)
+_OTHERWISE = "Its output could be scores of classes, or pictures. If it makes pictures:"
 
 
 def inspect(
@@ -70,44 +41,13 @@ def inspect(
         lines += ["", f"It cannot be run as it is: {found.question}"]
     else:
         lines += ["", found.question or "To run it:", "", f"  {command}"]
+        for note in found.notes:
+            lines += ["", note]
+        if found.otherwise is not None:
+            lines += ["", _OTHERWISE, "", f"  {_command(path, tags, found.otherwise, None)}"]
     if card_file is not None:
         lines += ["", f"The card is in {card_file}; fill in what is behind a # and open."]
     return "\n".join(lines)
-
-
-def examine(path: str, tags: Sequence[str] | None = None) -> Findings:
-    """Reads a model and binds it without a card, guessing where only a person can know."""
-    try:
-        info = read_model(os.path.abspath(os.path.expanduser(path)), tags)
-    except (OSError, ValueError) as error:
-        raise ModelError(str(error)) from error
-    return _find(info, {"tags": list(tags) if tags else None})
-
-
-def _find(info: ModelInfo, card: dict[str, Any]) -> Findings:
-    try:
-        return Findings(info, bind(info, load_card(None, card)))
-    except ModelError as error:
-        message = str(error)
-    outputs = {tensor.name for signature in info.signatures for tensor in signature.outputs}
-    inputs = {tensor.name for signature in info.signatures for tensor in signature.inputs}
-    for flag, field, guesses, question in (
-        ("--value_range", "input.range", ["0,1"], _RANGE_QUESTION),
-        ("--input_role", "input.role", ["bytes"], _ROLE_QUESTION),
-        ("--signature", "signature", [s.name for s in info.signatures], message),
-        ("--input_name", "input.name", sorted(inputs), message),
-        ("--output_name", "output.name", sorted(outputs), message),
-        ("--image_size", "input.size", ["512x512"], message),
-    ):
-        if flag not in message or card.get(field):
-            continue
-        for guess in guesses:
-            said = [int(side) for side in guess.split("x")] if flag == "--image_size" else guess
-            found = _find(info, card | {field: said})
-            if found.binding is not None:
-                questions = "\n\n".join(filter(None, [question, found.question]))
-                return Findings(info, found.binding, questions, (f"{flag}={guess}", *found.flags))
-    return Findings(info, None, message)
 
 
 def _described(info: ModelInfo) -> list[str]:
@@ -136,23 +76,49 @@ def _bound(found: Findings) -> list[str]:
     if binding is None:
         return []
     size = "any size" if binding.size_hw is None else "{}x{}".format(*binding.size_hw)
+    others = [f"  runs with    {_other(other)}" for other in binding.others]
     batch = "any" if binding.fixed_batch is None else str(binding.fixed_batch)
     takes = {"image": "", "bytes": " as PNG", "example": " as tf.Examples of PNGs"}[binding.role]
     kind = binding.kind or "scores whose kind is found by running it once"
-    return [
+    picture = (
         f"  runs with    {binding.input_name} of {size}{takes}, {binding.channels} in "
-        f"{binding.input_layout}, batches of {batch}",
-        f"  answers      {binding.output_name}, {kind}",
+        f"{binding.input_layout}"
+    )
+    return [
+        *([picture] if binding.takes_picture else []),
+        *others,
+        f"  batches      {batch}",
+        f"  answers      {binding.output_name}, {'pictures' if kind == 'image' else kind}",
     ]
 
 
+def _other(other: OtherInput) -> str:
+    size = "x".join(map(str, other.shape)) or "one"
+    what = {
+        "latent": f"{size} random numbers, {other.distribution}",
+        "label": f"labels as {other.encoding.replace('_', '-')}",
+        "constant": f"the constant {other.value}",
+    }[other.role]
+    return f"{other.name}: {what}"
+
+
 def _command(path: str, tags: Sequence[str] | None, found: Findings, card_file: str | None) -> str:
-    words = ["pixelmill", "segment", "--input", "IMAGES", "--output", "OUT", "--model", path]
+    binding = found.binding
+    if binding is not None and binding.makes_picture:
+        words = ["pixelmill", "generate"]
+        if binding.takes_picture:
+            words += ["--input", "IMAGES"]
+        else:
+            words.append("--per_class=100" if binding.labels else "--count=1000")
+    else:
+        words = ["pixelmill", "segment", "--input", "IMAGES"]
+    words += ["--output", "OUT", "--model", path]
     if card_file is not None:
         words += ["--model_card", card_file]
     elif tags:
         words.append(f"--tags={','.join(tags)}")
-    return shlex.join([*words, *found.flags])
+    flags = [word for flag in found.flags for word in flag.split(" ", 1)]
+    return shlex.join([*words, *flags])
 
 
 def _as_json(found: Findings, command: str) -> dict[str, Any]:
@@ -174,12 +140,17 @@ def _as_json(found: Findings, command: str) -> dict[str, Any]:
                 "size": None if "--image_size" in asked else binding.size_hw,
                 "batch": binding.fixed_batch,
             },
+            "inputs": {other.name: dataclasses.asdict(other) for other in binding.others},
             "output": {
                 "name": None if "--output_name" in asked else binding.output_name,
                 "kind": binding.kind,
+                "range": None
+                if "--output_range" in asked or binding.output_range is None
+                else "{:g},{:g}".format(*binding.output_range),
             },
         }
-    return info | {"card": card, "question": found.question or None, "command": command}
+    more = {"question": found.question or None, "notes": list(found.notes), "command": command}
+    return info | {"card": card} | more
 
 
 def _write_new(path: str, text: str) -> None:

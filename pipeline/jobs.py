@@ -6,17 +6,17 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import apache_beam as beam
 
 from models.binding import Binding
-from models.rules import bind
 from models.card import load_card
 from models.errors import ModelError, UserError
 from models.probe import probe
+from models.rules import bind
 from models.signatures import ModelInfo, read_model
 from pipeline import engine, run_files
 from pipeline.progress import Progress, show_progress
@@ -37,10 +37,10 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill segment`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    out = _absolute(flags.output)
+    out = absolute(flags.output)
     plan = plan_input(flags.input, flags.files_per_shard, out)
     names = FeatureNames(flags.image_feature, flags.key_feature)
-    _check_first_record(plan, names)
+    check_first_record(plan, names)
     info, binding = bind_model(flags)
     _check_contradictions(flags, plan, binding)
     policy = DecodePolicy(flags.max_pixels, flags.alpha)
@@ -57,11 +57,12 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         mask_at_model_size=flags.mask_size == "model",
         features=names,
         threads=flags.threads or 0,
+        batch_timeout_s=flags.batch_timeout_s,
     )
     run = run_files.Run(
         job="segment",
         identity={
-            "input": _input_identity(plan),
+            "input": input_identity(plan),
             "model": {"fingerprint": info.fingerprint, **dataclasses.asdict(binding)},
             "batch_size": operator.batch_size,
             "decode": dataclasses.asdict(policy),
@@ -73,14 +74,14 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         },
         notes={"model": info.path, "input": flags.input},
     )
-    return _run(run, plan, operator, flags, options)
+    return run_shards(run, plan, operator, flags, options)
 
 
 def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill pack`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    out = _absolute(flags.output)
+    out = absolute(flags.output)
     listing = list_input(flags.input, out)
     if cut(listing).kind == "tfrecord":
         raise InputError(f"{flags.input} holds TFRecord files already; pack takes image files")
@@ -97,17 +98,26 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     run = run_files.Run(
         job="pack",
         identity={
-            "input": _input_identity(plan),
+            "input": input_identity(plan),
             "masks": len(masks),
             "max_pixels": policy.max_pixels,
         },
         notes={"input": flags.input},
     )
-    return _run(run, plan, operator, flags, options)
+    return run_shards(run, plan, operator, flags, options)
 
 
-def bind_model(flags: argparse.Namespace) -> tuple[ModelInfo, Binding]:
-    """Reads, binds and probes the model that flags and card describe. Raises ModelError."""
+def bind_model(
+    flags: argparse.Namespace, fixed: Mapping[str, Any] | None = None
+) -> tuple[ModelInfo, Binding]:
+    """Reads, binds and probes the model that flags and card describe.
+
+    Args:
+        fixed: fields of the card that the job decides.
+
+    Raises:
+        ModelError: it is none that the job can run.
+    """
     card = load_card(
         flags.model_card,
         {
@@ -121,16 +131,20 @@ def bind_model(flags: argparse.Namespace) -> tuple[ModelInfo, Binding]:
             "input.channels": flags.channels,
             "input.layout": flags.input_layout,
             "input.size": flags.image_size,
+            "input.fit": flags.fit,
             "input.max_side": flags.max_side,
             "input.multiple_of": flags.multiple_of,
             "output.name": flags.output_name,
             "output.kind": flags.output_kind,
             "output.layout": flags.output_layout,
+            "output.range": flags.output_range,
             "output.threshold": flags.threshold,
             "classes": flags.classes,
+            **dict(flags.set),
+            **(fixed or {}),
         },
     )
-    path = _absolute(flags.model)
+    path = absolute(flags.model)
     try:
         info = read_model(path, card.tags)
     except (OSError, ValueError) as error:
@@ -143,7 +157,7 @@ def bind_model(flags: argparse.Namespace) -> tuple[ModelInfo, Binding]:
     return info, binding
 
 
-def _check_first_record(plan: Plan, names: FeatureNames) -> None:
+def check_first_record(plan: Plan, names: FeatureNames) -> None:
     """Reads one example, for a wrong feature name would fail all of them. Raises UserError."""
     if plan.kind != "tfrecord":
         return
@@ -183,7 +197,7 @@ def _check_contradictions(flags: argparse.Namespace, plan: Plan, binding: Bindin
             raise UserError(f"{problem}; leave the flag out")
 
 
-def _run(
+def run_shards(
     run: run_files.Run,
     plan: Plan,
     operator: Operator,
@@ -192,8 +206,9 @@ def _run(
 ) -> int:
     out = operator.sink.root
     resumed = run_files.begin(out, run, plan, flags.overwrite)
-    if isinstance(operator, segment.SegmentOperator):
-        run_files.write_legend(out, operator.binding.classes, operator.binding.colors)
+    binding: Binding | None = getattr(operator, "binding", None)
+    if binding is not None and binding.classes:
+        run_files.write_legend(out, binding.classes, binding.colors)
     _say_start(run, plan, out, resumed)
     begin = time.monotonic()
     planned = {shard.name for shard in plan.shards}
@@ -234,10 +249,10 @@ def exit_code(out: str) -> int:
 
 
 def _say_start(run: run_files.Run, plan: Plan, out: str, resumed: bool) -> None:
-    files = sum(len(shard.files) for shard in plan.shards)
-    what = f"{files:,} images in " if files else ""
+    what = f"{plan.records:,} images in " if plan.records else ""
     shards = "1 shard" if len(plan.shards) == 1 else f"{len(plan.shards):,} shards"
-    print(f"{run.job}: {what}{shards}, {plan.size_bytes / 1e6:,.1f} MB -> {out}")
+    size = f", {plan.size_bytes / 1e6:,.1f} MB" if plan.size_bytes else ""
+    print(f"{run.job}: {what}{shards}{size} -> {out}")
     if resumed:
         print(f"resuming: {len(committed_names(out)):,} shards are committed already")
     if plan.ignored:
@@ -246,17 +261,17 @@ def _say_start(run: run_files.Run, plan: Plan, out: str, resumed: bool) -> None:
     sys.stdout.flush()
 
 
-def _input_identity(plan: Plan) -> dict[str, Any]:
+def input_identity(plan: Plan) -> dict[str, Any]:
     files = sum(max(1, len(shard.files)) for shard in plan.shards)
     return {
         "kind": plan.kind,
-        "files": files,
+        "files": plan.records if plan.kind == "items" else files,
         "shards": len(plan.shards),
         "bytes": plan.size_bytes,
         "digest": plan.digest(),
     }
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
     storage.check_supported(path)
     return os.path.abspath(os.path.expanduser(path))

@@ -23,7 +23,7 @@ class Progress:
         self._out = out
         self._what = what
         self._sizes = {shard.name: shard.size_bytes for shard in plan.shards}
-        self._images = sum(len(shard.files) for shard in plan.shards)
+        self._images = plan.records
         self._records: dict[str, tuple[int, int]] = {}  # read and failed of committed shards
         self._begin = time.monotonic()
         self.poll()

@@ -132,6 +132,7 @@ def _render(out: str) -> str:
         pictures=pictures,
         found=[row for row in classes if row["pixels"]],
         absent=[row for row in classes if not row["pixels"]],
+        labels=named.get("labels", []) if metrics["records"]["written"] else [],
         plots=plots.drawings(sums),
         stages=_stages(metrics["clock"]["microseconds"]),
         quantiles=_quantile_rows(named),

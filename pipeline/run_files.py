@@ -241,6 +241,11 @@ def metrics_of(totals: Totals, planned: int, found_legend: dict[str, Any] | None
         if name in sums:
             values = find(sums[name], _QUANTILES)
             named[f"{name}_quantiles"] = dict(zip(map(str, _QUANTILES), values, strict=True))
+    if found_legend is not None and "labels" in sums:
+        named["labels"] = [
+            {**row, "images": sums["labels"].get(str(row["id"]), 0)}
+            for row in found_legend["classes"]
+        ]
     if found_legend is not None and "class_pixels" in sums:
         named["classes"] = _class_table(sums, found_legend)
     return {

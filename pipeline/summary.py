@@ -31,6 +31,11 @@ def summary(out: str, took_s: float) -> str:
             f"  names    {repeated:,} come twice in a shard; their keys end in ~2, ~3, ..."
         )
     lines += _class_lines(metrics["metrics"])
+    lines += _label_lines(metrics["metrics"].get("labels", []))
+    if clipped := metrics["sums"].get("clipped_images"):
+        lines.append(
+            f"  RANGE    {clipped:,} images have over 1 % of their numbers outside --output_range"
+        )
     for name, error in list(shards["errors"].items())[:5]:
         lines.append(f"  ERROR    shard {name}: {error}")
     if shards["over_budget"]:
@@ -54,4 +59,14 @@ def _class_lines(named: dict[str, list[dict[str, object]]]) -> list[str]:
     ]
     if len(found) > _SHOWN_CLASSES:
         lines.append(f"  class    ... {len(found) - _SHOWN_CLASSES} more in metrics.json")
+    return lines
+
+
+def _label_lines(rows: list[dict[str, object]]) -> list[str]:
+    lines = [
+        f"  label    {row['id']:>3} {row['name']!s:<20} {row['images']:,} images"
+        for row in rows[:_SHOWN_CLASSES]
+    ]
+    if len(rows) > _SHOWN_CLASSES:
+        lines.append(f"  label    ... {len(rows) - _SHOWN_CLASSES} more in metrics.json")
     return lines

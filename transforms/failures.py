@@ -15,6 +15,8 @@ REASONS = {
     "rest_lost": "the TFRecord file is cut or damaged; an unknown number of records is lost",
     "unreadable": "the file could not be opened or read",
     "model_error": "the model raised an error for this picture alone",
+    "out_of_memory": "the model ran out of memory on this picture alone",
+    "timeout": "the model gave no answer within --batch_timeout_s for its batch",
     "not_finite": "the model answered NaN or infinity",
     "id_range": "the model answered a class id that the mask format cannot hold",
     "mask_missing": "there is no mask for this image",

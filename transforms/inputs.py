@@ -39,29 +39,65 @@ class ImageFile:
 
 
 @dataclasses.dataclass(frozen=True)
+class Items:
+    """Pictures that are to be made of nothing but a seed.
+
+    Attributes:
+        first: number of the first item in the run.
+        labels: (label, how many) in the order of labels; (-1, how many) for a model without.
+    """
+
+    first: int
+    labels: tuple[tuple[int, int], ...]
+
+    @property
+    def count(self) -> int:
+        return sum(count for _, count in self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
 class Shard:
-    """The unit of work. `files` is empty for a TFRecord shard, whose path is `root`."""
+    """The unit of work: a TFRecord file, whose path is `root`; a list of image files below
+    `root`; or a number of items to be made."""
 
     name: str
     root: str
     size_bytes: int
     files: tuple[ImageFile, ...] = ()
+    items: Items | None = None
 
     @property
     def is_tfrecord(self) -> bool:
-        return not self.files
+        return not self.files and self.items is None
+
+    @property
+    def records(self) -> int | None:
+        """How many records it has; None when only reading tells."""
+        if self.items is not None:
+            return self.items.count
+        return len(self.files) or None
 
     def to_json(self) -> str:
         """One line of the plan file."""
-        rows = [[f.path, f.output_name, f.size_bytes, f.mask] for f in self.files]
-        fields = {"name": self.name, "root": self.root, "size_bytes": self.size_bytes}
-        return json.dumps({**fields, "files": rows} if rows else fields, ensure_ascii=True)
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "root": self.root,
+            "size_bytes": self.size_bytes,
+        }
+        if self.files:
+            fields["files"] = [[f.path, f.output_name, f.size_bytes, f.mask] for f in self.files]
+        if self.items is not None:
+            fields["items"] = [self.items.first, self.items.labels]
+        return json.dumps(fields, ensure_ascii=True)
 
     @staticmethod
     def from_json(line: str) -> "Shard":
         fields: dict[str, Any] = json.loads(line)
         files = tuple(ImageFile(*row) for row in fields.pop("files", ()))
-        return Shard(**fields, files=files)
+        items = None
+        if (found := fields.pop("items", None)) is not None:
+            items = Items(found[0], tuple((label, count) for label, count in found[1]))
+        return Shard(**fields, files=files, items=items)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +106,7 @@ class Plan:
 
     Attributes:
         shards: their names are unique and safe as paths below OUT.
-        kind: "tfrecord" or "images".
+        kind: "tfrecord", "images", or "items".
         ignored: files below a folder that are neither images nor TFRecord files.
     """
 
@@ -82,6 +118,12 @@ class Plan:
     def size_bytes(self) -> int:
         return sum(shard.size_bytes for shard in self.shards)
 
+    @property
+    def records(self) -> int | None:
+        """How many records there are; None when only reading tells."""
+        counts = [shard.records for shard in self.shards]
+        return None if None in counts else sum(count or 0 for count in counts)
+
     def to_lines(self) -> str:
         return "".join(f"{shard.to_json()}\n" for shard in self.shards)
 
@@ -92,6 +134,8 @@ class Plan:
             shards = tuple(Shard.from_json(line) for line in text.splitlines())
         except (TypeError, AttributeError) as error:
             raise ValueError(f"it is no plan: {error}") from error
+        if any(shard.items is not None for shard in shards):
+            return Plan(shards, "items")
         return Plan(shards, "tfrecord" if all(s.is_tfrecord for s in shards) else "images")
 
     def digest(self) -> str:

@@ -13,20 +13,22 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from models.binding import Binding
-from models.rules import bind
 from models.card import load_card
 from models.errors import ModelError
 from models.probe import probe
-from models.segmenter import Image, Segmenter
+from models.rules import bind
+from models.segmenter import Image, Segmentation, Segmenter
 from models.signatures import read_model
 from transforms.decode import Facts, Picture
 from transforms.failures import Failure
+from transforms.picture_work import batch_size_for, picture_survivor
 from transforms.records import Item, Record
-from transforms.segment import batch_size_for, segment_batch
+from transforms.segment import check
 from transforms.streams import Window, batches_by_shape, in_order
+from transforms.survive import TIMEOUT_S, Survivor
 
 
-class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
+class SavedModelHandler(ModelHandler[Image, PredictionResult, Survivor[Picture, Segmentation]]):
     """uint8 [H, W, 3] pictures of any sizes -> PredictionResult(example, inference, model_id).
 
     `inference` is a Segmentation of the picture's own size, or a Failure with stage, reason and
@@ -34,7 +36,13 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
     """
 
     def __init__(
-        self, model_path: str, binding: Binding, batch_size: int = 8, keep_example: bool = True
+        self,
+        model_path: str,
+        binding: Binding,
+        *,
+        batch_size: int = 8,
+        keep_example: bool = True,
+        batch_timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Keeps plain data, to be pickled to the workers. Each process loads the model once.
 
@@ -45,6 +53,7 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
                 or 2. A signature with a fixed batch decides.
             keep_example: as Beam's handlers do. With False, `example` is None and no pixels travel
                 on; then tell results apart by keys.
+            batch_timeout_s: for one batch; its pictures then are Failures. 0 to wait for ever.
 
         Raises:
             ModelError: the binding has not been probed, or batch_size is not positive.
@@ -57,6 +66,7 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
         self._binding = binding
         self._batch_size = binding.fixed_batch or batch_size
         self._keep_example = keep_example
+        self._batch_timeout_s = batch_timeout_s
         super().__init__(min_batch_size=self._batch_size, max_batch_size=self._batch_size)
 
     @classmethod
@@ -65,14 +75,16 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
         model_path: str,
         card_path: str | None = None,
         overrides: Mapping[str, Any] | None = None,
+        *,
         batch_size: int = 8,
         keep_example: bool = True,
+        batch_timeout_s: float = TIMEOUT_S,
     ) -> "SavedModelHandler":
         """Binds and probes the model here, before any worker starts.
 
         Args:
             card_path, overrides: see load_card; often neither is needed.
-            batch_size, keep_example: as above.
+            batch_size, keep_example, batch_timeout_s: as above.
 
         Raises:
             ModelError: the model cannot be run so; the message says what to give.
@@ -82,14 +94,26 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
             info = read_model(model_path, card.tags)
         except (OSError, ValueError) as error:
             raise ModelError(str(error)) from error
-        return cls(info.path, probe(info.path, bind(info, card)), batch_size, keep_example)
+        binding = probe(info.path, bind(info, card))
+        return cls(
+            info.path,
+            binding,
+            batch_size=batch_size,
+            keep_example=keep_example,
+            batch_timeout_s=batch_timeout_s,
+        )
 
-    def load_model(self) -> Segmenter:
+    def load_model(self) -> Survivor[Picture, Segmentation]:
         """Raises ModelError when it cannot be loaded."""
-        return Segmenter(self._path, self._binding, self._batch_size)
+        return picture_survivor(
+            lambda: Segmenter(self._path, self._binding, self._batch_size), self._batch_timeout_s
+        )
 
     def run_inference(
-        self, batch: Sequence[Image], model: Segmenter, inference_args: None = None
+        self,
+        batch: Sequence[Image],
+        model: Survivor[Picture, Segmentation],
+        inference_args: None = None,
     ) -> list[PredictionResult]:
         """One result for each picture, in order, whatever the model raises."""
         parts = batches_by_shape(
@@ -99,14 +123,13 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
             size_bytes_of=lambda _: 0,  # all are in memory anyway
             window=Window(items=len(batch), size_bytes=0),
         )
-        answers = in_order(segment_batch(model, part) for part in parts)
+        answers = in_order(model(part) for part in parts)
         return [self._result(*pair) for pair in zip(batch, answers, strict=True)]
 
     def _result(self, example: Image, item: Item[Any]) -> PredictionResult:
-        answer = item[1]
-        if isinstance(answer, Failure):
+        inference = _checked(item[1])
+        if isinstance(inference, Failure):
             Metrics.counter(self.get_metrics_namespace(), "failed").inc()
-        inference = answer if isinstance(answer, Failure) else answer.segmentation
         return PredictionResult(example if self._keep_example else None, inference, self._path)
 
     def get_num_bytes(self, batch: Sequence[Image]) -> int:
@@ -122,6 +145,16 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Segmenter]):
     def update_model_path(self, model_path: str | None = None) -> None:
         """Takes another version of the model; it must fit the same binding."""
         self._path = model_path or self._path
+
+
+def _checked(answer: Segmentation | Failure) -> Segmentation | Failure:
+    if isinstance(answer, Failure):
+        return answer
+    try:
+        check(answer)
+    except Failure as failure:
+        return failure
+    return answer
 
 
 def _item(index: int, example: Any) -> Item[Picture]:

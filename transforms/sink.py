@@ -150,8 +150,8 @@ class ShardWriter:
         Raises:
             OSError: the storage failed; nothing is committed.
         """
-        if self._shard.files and len(self._rows) != len(self._shard.files):
-            raise ValueError(f"{len(self._rows)} of {len(self._shard.files)} records came through")
+        if self._shard.records not in (None, len(self._rows)):
+            raise ValueError(f"{len(self._rows)} of {self._shard.records} records came through")
         if (first := self._sink.committed(self._shard)) is not None:
             return first
         with self._clock("commit"):

@@ -13,8 +13,8 @@ import tensorflow as tf
 from PIL import Image
 from support import real_data
 
-from models.rules import bind
 from models.card import load_card
+from models.rules import bind
 from models.signatures import read_model
 from pipeline import cli
 
@@ -70,7 +70,8 @@ def test_a_model_that_says_it_all(
         "fingerprint  " + read_model(tiny_model).fingerprint[:16],
         "in         image: uint8[N,N,N,3]",
         "out        logits: float32[N,N,N,5]",
-        "runs with    image of any size, RGB in NHWC, batches of any",
+        "runs with    image of any size, RGB in NHWC",
+        "batches      any",
         "\nTo run it:\n",
     ):
         assert part in text

@@ -168,7 +168,7 @@ class TestAnswers:
         for (_, example), (_, result) in zip(examples, results, strict=True):
             assert isinstance(result, PredictionResult)
             assert result.inference.mask.shape == example.shape[:2]
-            assert_same(result.inference, alone([example])[0])
+            assert_same(result.inference, alone.model([example])[0])
             np.testing.assert_array_equal(result.example, example)
             assert result.model_id == model
         assert len({result.inference.mask.tobytes() for _, result in results}) == 21
@@ -184,7 +184,7 @@ class TestAnswers:
         results, _, _ = infer([picture(0), picture(1)], handler)
         assert len(results) == 2
         for result in results:
-            assert_same(result.inference, alone([result.example])[0])
+            assert_same(result.inference, alone.model([result.example])[0])
 
     def test_the_example_can_be_left_behind(self, infer, model, handler):
         lean = SavedModelHandler.from_card(model, keep_example=False)
@@ -199,14 +199,14 @@ class TestAnswers:
         results = handler.run_inference(tuple(examples), alone)
         assert isinstance(results, list)
         for example, result in zip(examples, results, strict=True):
-            assert_same(result.inference, alone([example])[0])
+            assert_same(result.inference, alone.model([example])[0])
 
     def test_pictures_of_one_size_share_a_call(self, handler, alone):
         calls = []
 
-        def model(images):
-            calls.append([image.shape[:2] for image in images])
-            return alone(images)
+        def model(items):
+            calls.append([picture.facts.size_hw for _, picture in items])
+            return alone(items)
 
         handler.run_inference([picture(seed) for seed in range(8)], model)
         assert calls == [[(24, 32)] * 4, [(32, 24)] * 2, [(40, 17)] * 2]
@@ -214,9 +214,9 @@ class TestAnswers:
     def test_large_pictures_come_alone(self, handler):
         calls = []
 
-        def model(images):
-            calls.append(len(images))
-            raise RuntimeError("not needed")
+        def model(items):
+            calls.append(len(items))
+            return [(record, Failure("model", "model_error", "not needed")) for record, _ in items]
 
         handler.run_inference([np.zeros((1500, 2000, 3), np.uint8)] * 3, model)
         assert calls == [1, 1, 1]
@@ -271,7 +271,7 @@ class TestFailures:
         assert failures(results) == FAILED
         for (key, result), (_, example) in zip(results, EXAMPLES, strict=True):
             if key not in FAILED:
-                assert_same(result.inference, alone([example])[0])
+                assert_same(result.inference, alone.model([example])[0])
         assert letters == ({"batches": []} if dead_letters else {})
         assert counter(metrics, "failed") == len(FAILED)
         assert counter(metrics, "num_inferences") == len(EXAMPLES)
@@ -312,7 +312,7 @@ class TestBuilding:
         assert len(cloudpickle.dumps(handler)) < 4096
         assert copy.batch_elements_kwargs() == {"min_batch_size": BATCH, "max_batch_size": BATCH}
         (result,) = copy.run_inference([picture(0)], copy.load_model())
-        assert_same(result.inference, alone([picture(0)])[0])
+        assert_same(result.inference, alone.model([picture(0)])[0])
 
     def test_a_fixed_batch_decides(self, tmp_path):
         handler = SavedModelHandler.from_card(export(tmp_path / "m", (2, 24, 32, 3)), batch_size=8)
@@ -356,7 +356,7 @@ def test_several_processes(infer, handler, alone):
     assert [key for key, _ in results] == [key for key, _ in examples]
     assert failures(results) == {"k30": ("model", "model_error")}
     for (_, example), (_, result) in zip(examples[:30], results, strict=False):
-        assert_same(result.inference, alone([example])[0])
+        assert_same(result.inference, alone.model([example])[0])
     assert distribution(metrics, "inference_request_batch_size").max <= BATCH
 
 

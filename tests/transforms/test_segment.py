@@ -4,6 +4,7 @@ import dataclasses
 import io
 import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,8 +17,9 @@ from transforms.clock import Clock
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
 from transforms.inputs import ImageFile, Shard
+from transforms.picture_work import picture_survivor
 from transforms.records import Record
-from transforms.segment import COLUMNS, SegmentOperator, _SegmentWork, encode_result, segment_batch
+from transforms.segment import COLUMNS, SegmentOperator, encode_result
 from transforms.shard_work import process_shard
 from transforms.sink import Sink
 from transforms.sums import histogram_mean
@@ -33,6 +35,7 @@ class FakeBinding:
     """Of a model that takes any size, or one."""
 
     size_hw: tuple[int, int] | None = None
+    fixed_batch: int | None = None
 
     def model_size_hw(self, size_hw):
         return self.size_hw or size_hw
@@ -98,9 +101,18 @@ def operator_at(out, **settings):
     return SegmentOperator(**{**defaults, **settings})
 
 
+def work_of(operator, segmenter):
+    with mock.patch("transforms.segment.Segmenter", return_value=segmenter):
+        return operator.open()
+
+
+def answers_of(segmenter, items):
+    return picture_survivor(lambda: segmenter, timeout_s=60)(items)
+
+
 def run(shard, out, segmenter=None, **settings):
     operator = operator_at(out, **settings)
-    work = _SegmentWork(operator, segmenter or FakeSegmenter())
+    work = work_of(operator, segmenter or FakeSegmenter())
     report = process_shard(shard, lambda: work, operator.sink)
     assert report.error is None, report.error
     return report, pq.read_table(f"{out}/records/{shard.name}.parquet").to_pylist()
@@ -123,41 +135,36 @@ def items_of(greys):
 def test_a_poisoned_picture_is_found_by_halving_and_its_mates_are_kept():
     segmenter = FakeSegmenter(batch_size=8)
     greys = [10, 20, 30, POISON, 50, 60, 70, 80]
-    got = segment_batch(segmenter, items_of(greys))
+    got = answers_of(segmenter, items_of(greys))
     assert [record.index for record, _ in got] == list(range(8))
     for (_, value), grey in zip(got, greys, strict=True):
         if grey == POISON:
             assert value.reason == "model_error" and value.stage == "model"
             assert (
-                value.message
-                == "the model failed on this picture of 8x6 alone: RuntimeError: poisoned"
+                value.message == "the model failed on this picture of 8x6: RuntimeError: poisoned"
             )
         else:
-            np.testing.assert_array_equal(value.segmentation.mask, grey // 64)
+            np.testing.assert_array_equal(value.mask, grey // 64)
     assert len(segmenter.calls) <= 2 * 3 + 1
 
 
 def test_several_poisoned_pictures_all_fail_and_no_other():
     greys = [POISON, 1, 2, POISON, POISON, 3]
-    got = segment_batch(FakeSegmenter(batch_size=6), items_of(greys))
+    got = answers_of(FakeSegmenter(batch_size=6), items_of(greys))
     assert [isinstance(value, Failure) for _, value in got] == [g == POISON for g in greys]
 
 
-def test_answers_that_are_no_answer_fail_alone():
-    got = segment_batch(FakeSegmenter(), items_of([5, NOT_FINITE, OUT_OF_RANGE, 6]))
-    assert [v.reason if isinstance(v, Failure) else None for _, v in got] == [
-        None,
-        "not_finite",
-        "id_range",
-        None,
-    ]
-    assert "0 to 3" in got[2][1].message
+def test_answers_that_are_no_answer_fail_alone(tmp_path):
+    greys = [5, NOT_FINITE, OUT_OF_RANGE, 6]
+    _, rows = run(folder_of(tmp_path, greys), tmp_path / "out")
+    assert [row["reason"] for row in rows] == [None, "not_finite", "id_range", None]
+    assert "0 to 3" in rows[2]["message"]
 
 
 def test_a_failure_never_reaches_the_model():
     segmenter = FakeSegmenter()
     failed = [(Record(0, "a", ""), Failure("decode", "corrupt", "x"))]
-    assert segment_batch(segmenter, failed) == failed
+    assert answers_of(segmenter, failed) == failed
     assert segmenter.calls == []
 
 
@@ -289,7 +296,7 @@ def test_an_empty_folder_shard_never_calls_the_model(tmp_path):
     operator = operator_at(tmp_path / "out")
     path = tmp_path / "none.tfrecord"
     path.write_bytes(b"")
-    work = _SegmentWork(operator, segmenter)
+    work = work_of(operator, segmenter)
     assert list(work(Shard("s", str(path), 0), Clock())) == []
     assert segmenter.calls == []
 
@@ -304,7 +311,7 @@ def test_one_worker_process_can_do_shards_at_the_same_time(tmp_path):
     shard = folder_of(tmp_path, [n * 3 for n in range(40)])
     operator = operator_at(tmp_path / "out")
     segmenter = FakeSegmenter()
-    work = _SegmentWork(operator, segmenter)
+    work = work_of(operator, segmenter)
     first, second = work(shard, Clock()), work(shard, Clock())
     for (a, one), (b, two) in zip(first, second, strict=True):
         assert a == b and one.outputs["masks"] == two.outputs["masks"]

@@ -1,0 +1,104 @@
+"""`pixelmill generate`: pictures by a SavedModel, from noise and labels or from pictures."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from models.binding import Binding
+from models.errors import UserError
+from models.signatures import ModelInfo
+from pipeline import engine, jobs, run_files
+from transforms import generate, translate
+from transforms.decode import DecodePolicy
+from transforms.inputs import Plan, plan_input
+from transforms.items import class_counts, even_counts, plan_items
+from transforms.picture_files import CHANGED, MADE, PictureFormat
+from transforms.sink import Sink
+from transforms.sources import FeatureNames
+
+
+def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
+    """`pixelmill generate`. Returns the exit code; raises UserError."""
+    engine.set_logging(flags.verbose)
+    options = engine.pipeline_options(beam_flags)
+    out = jobs.absolute(flags.output)
+    wanted = [name for name in ("count", "per_class") if getattr(flags, name) is not None]
+    if bool(flags.input) + len(wanted) != 1:
+        raise UserError(
+            "say what to make: --count=1000, or --per_class=100, or --input=PICTURES for a model "
+            f"that makes pictures of pictures; got {' and '.join(wanted) or 'none or several'}"
+        )
+    names = FeatureNames(flags.image_feature, flags.key_feature)
+    plan = None
+    if flags.input:
+        plan = plan_input(flags.input, flags.images_per_shard, out)
+        jobs.check_first_record(plan, names)
+    info, binding = jobs.bind_model(flags, {"output.kind": "image"})
+    if binding.takes_picture != (plan is not None):
+        raise UserError(_wrong_source(info, binding))
+    identity: dict[str, Any] = {
+        "model": {"fingerprint": info.fingerprint, **dataclasses.asdict(binding)},
+        "batch_size": binding.fixed_batch or flags.batch_size,
+        "versions": {name: version(name) for name in ("tensorflow", "pillow")},
+    }
+    how = PictureFormat(flags.image_format, flags.quality, CHANGED if plan else MADE)
+    identity["format"] = dataclasses.asdict(how)
+    if plan is not None:
+        as_files = plan.kind == "images"
+        policy = DecodePolicy(flags.max_pixels, flags.alpha)
+        operator: generate.GenerateOperator | translate.TranslateOperator = (
+            translate.TranslateOperator(
+                model=info.path,
+                binding=binding,
+                sink=Sink(out, "images", as_files=as_files, columns=translate.COLUMNS),
+                batch_size=identity["batch_size"],
+                policy=policy,
+                features=names,
+                format=how,
+                threads=flags.threads or 0,
+                batch_timeout_s=flags.batch_timeout_s,
+            )
+        )
+        identity |= {"decode": dataclasses.asdict(policy), "features": names._asdict()}
+    else:
+        plan = plan_generation(flags, binding)
+        operator = generate.GenerateOperator(
+            model=info.path,
+            binding=binding,
+            sink=Sink(out, "images", as_files=flags.as_files, columns=generate.COLUMNS),
+            batch_size=identity["batch_size"],
+            seed=flags.seed,
+            fingerprint=info.fingerprint,
+            format=how,
+            threads=flags.threads or 0,
+            batch_timeout_s=flags.batch_timeout_s,
+        )
+        identity |= {"seed": flags.seed, "as_files": flags.as_files}
+    run = run_files.Run(
+        job="generate",
+        identity={"input": jobs.input_identity(plan), **identity},
+        notes={"model": info.path, "input": flags.input or f"{plan.records:,} items"},
+    )
+    return jobs.run_shards(run, plan, operator, flags, options)
+
+
+def plan_generation(flags: argparse.Namespace, binding: Binding) -> Plan:
+    """The shards of --count or --per_class. Raises UserError."""
+    if flags.per_class is None:
+        counts = even_counts(flags.count, binding.labels)
+    elif binding.labels == 0:
+        raise UserError("the model takes no label, so --per_class cannot be met; give --count")
+    else:
+        counts = class_counts(flags.per_class, binding.classes)
+    return plan_items(counts, flags.images_per_shard, binding.labels > 0)
+
+
+def _wrong_source(info: ModelInfo, binding: Binding) -> str:
+    if binding.takes_picture:
+        return (
+            f"{info.path} makes pictures of pictures, by its input {binding.input_name!r}; "
+            "give --input=PICTURES instead of --count or --per_class"
+        )
+    return f"{info.path} takes no pictures; give --count or --per_class instead of --input"

@@ -1,0 +1,127 @@
+"""The work of an operator that gives pictures to a model, whatever comes back.
+
+read > decode (threads) > batch by shape > model (one thread) > encode (threads)
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, NamedTuple, TypeVar
+
+from transforms.clock import Clock
+from transforms.decode import DecodePolicy, Facts, Picture, decode
+from transforms.failures import Failure
+from transforms.inputs import Shard
+from transforms.records import Item, Result, Stream
+from transforms.sources import FeatureNames, Load, read_shard
+from transforms.streams import Ahead, Window, attempt, batches_by_shape, in_order, ordered_map
+from transforms.survive import Model, Survivor
+
+A = TypeVar("A")
+
+_AHEAD_ITEMS = 64
+_WINDOW = Window(items=64, size_bytes=256 << 20)
+_AHEAD_BYTES = 256 << 20
+_BATCH_BYTES = 64 << 20
+
+
+class Settings(NamedTuple):
+    """What the work needs to know of its operator (see SegmentOperator)."""
+
+    policy: DecodePolicy
+    features: FeatureNames
+    threads: int
+    batch_timeout_s: float
+
+
+class PictureWork(Generic[A]):
+    """The work of one process: a model and the threads around it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Model[A]],
+        encode: Callable[[Facts, A], Result],
+    ) -> None:
+        """Loads the model.
+
+        Args:
+            encode: makes the result of an answer, or raises a Failure if it is not sound.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        self._settings = settings
+        self._encode = encode
+        self._threads = settings.threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads, "codec")
+        self._model_thread = ThreadPoolExecutor(1, "model")
+        self._model = picture_survivor(load, settings.batch_timeout_s)
+        self._binding = self._model.model.binding
+        self._batch_size = self._model.model.batch_size
+
+    def __call__(self, shard: Shard, clock: Clock) -> Stream[Result]:
+        at_least = 2 * self._batch_size + self._threads
+        ahead, encode_ahead = (
+            Ahead(max(_AHEAD_ITEMS, at_least), _AHEAD_BYTES, self._threads) for _ in range(2)
+        )
+
+        def load(load: Load) -> Picture:
+            with clock("read"):
+                data = load()
+            with clock("decode"):
+                picture = decode(data, self._settings.policy)
+            ahead.saw(picture.pixels.nbytes)
+            encode_ahead.saw(picture.pixels.nbytes)
+            return picture
+
+        def answer(batch: list[Item[Picture]]) -> list[Item[tuple[Facts, A]]]:
+            with clock("model"):
+                return answer_batch(self._model, batch)
+
+        def encode(answer: tuple[Facts, A]) -> Result:
+            with clock("encode"):
+                return self._encode(*answer)
+
+        records = clock.iterate("read", self._read(shard))
+        pictures = ordered_map(
+            self._pool, attempt(load), records, ahead, waiting=lambda: clock("wait")
+        )
+        batches = batches_by_shape(
+            pictures,
+            lambda picture: self._binding.model_size_hw(picture.facts.size_hw),
+            lambda size_hw: batch_size_for(size_hw, self._batch_size),
+            lambda picture: picture.pixels.nbytes,
+            _WINDOW,
+        )
+        answers = ordered_map(self._model_thread, answer, batches, ahead=lambda: 2)
+        return ordered_map(self._pool, attempt(encode), in_order(answers), encode_ahead)
+
+    def _read(self, shard: Shard) -> Iterator[Item[Load]]:
+        return read_shard(shard, self._settings.features)
+
+
+def picture_survivor(load: Callable[[], Model[A]], timeout_s: float) -> Survivor[Picture, A]:
+    """A Survivor that takes decoded pictures. Raises ModelError."""
+    return Survivor(load, lambda picture: picture.pixels, _size_text, timeout_s)
+
+
+def _size_text(picture: Picture) -> str:
+    height, width = picture.facts.size_hw
+    return f"picture of {width}x{height}"
+
+
+def answer_batch(
+    model: Survivor[Picture, A], batch: Sequence[Item[Picture]]
+) -> list[Item[tuple[Facts, A]]]:
+    """What the model says of a batch, beside what is known of the pictures; failures pass by."""
+    facts = {record.index: p.facts for record, p in batch if isinstance(p, Picture)}
+    return [
+        (record, value if isinstance(value, Failure) else (facts[record.index], value))
+        for record, value in model(batch)
+    ]
+
+
+def batch_size_for(size_hw: tuple[int, int], batch_size: int) -> int:
+    """Pictures of one size that the model gets at once: fewer when they are large as floats."""
+    return max(1, min(batch_size, _BATCH_BYTES // (size_hw[0] * size_hw[1] * 12)))
