@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Two processes, each with whole files: fixtures that export models are shared within a file.
+TWO := -n 2 --dist loadfile
 
 .PHONY: demo test test-slow lint types lock clean
 
@@ -9,11 +11,11 @@ demo: $(READY)
 	$(BIN)/pixelmill demo --output demo_out
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 # What takes long: many kills, many processes, memory. CI runs it too.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(TWO) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -67,6 +67,7 @@ class Binding:
         call: whether `signature` is one, or a function of a model that was saved without any.
         positional: of a function, the names of the tensors that it takes by position, in order.
         loader: v1 for TF1 models that only a session can run.
+        xla: compile it by XLA, for its fixed shapes.
         role: what the input takes: pixels, encoded images, or tf.Examples that hold them.
         feature: of the tf.Examples, with the encoded image.
         scalar_input: it takes one string, not a batch.
@@ -114,6 +115,7 @@ class Binding:
     call: Call = "signature"
     positional: tuple[str, ...] = ()
     loader: Literal["v2", "v1"] = "v2"
+    xla: bool = False
     role: Role = "image"
     feature: str = "image/encoded"
     scalar_input: bool = False

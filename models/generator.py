@@ -85,7 +85,6 @@ class Translator:
         """Loads the model. Raises ModelError."""
         self.binding = binding
         self._model = Segmenter(path, binding, batch_size)
-        self.batch_size = self._model.batch_size
         self._finish = picture_graph(import_tensorflow(), binding)
 
     def __call__(self, images: Sequence[Image]) -> list[Made]:
@@ -97,6 +96,19 @@ class Translator:
         Raises:
             ValueError, tf.errors.OpError: as Segmenter does.
         """
+        with self._model.turn:
+            return self._translate(images)
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in a full batch."""
+        return self._model.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._model.batch_size = size
+
+    def _translate(self, images: Sequence[Image]) -> list[Made]:
         scores, runs = self._model.answer(images)
         answers: list[Made] = []
         for run in runs:

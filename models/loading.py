@@ -92,14 +92,37 @@ def load_signature(path: str, binding: "Binding") -> Callable[..., Mapping[str, 
         raise ModelError(f"TensorFlow {tf.__version__} cannot load {path}: {reason}") from error
     if binding.call != "signature":
         try:
-            return caller(model, binding.signature, binding.positional)
+            found = caller(model, binding.signature, binding.positional)
+            return _compiled(tf, found) if binding.xla else found
         except AttributeError as error:
             raise ModelError(f"{path}: function {binding.signature!r} was lost") from error
     if binding.signature not in model.signatures:
         raise ModelError(f"{path}: signature {binding.signature!r} was lost on loading")
     function = model.signatures[binding.signature]
     function._pixelmill_model = model  # a signature holds its variables only weakly
-    return function  # type: ignore[no-any-return]
+    return _compiled(tf, function) if binding.xla else function
+
+
+def _compiled(tf: Any, function: Any) -> Callable[..., Mapping[str, Any]]:
+    """The function compiled by XLA; or as it is, with a message, where XLA cannot."""
+    fast = tf.function(lambda tensors: function(**tensors), jit_compile=True)
+    state: dict[str, bool] = {}
+
+    def call(**tensors: Any) -> Mapping[str, Any]:
+        if state.get("works") is False:
+            return function(**tensors)  # type: ignore[no-any-return]
+        try:
+            answer = fast(tensors)
+            state["works"] = True
+            return answer  # type: ignore[no-any-return]
+        except Exception as error:
+            if state.get("works"):
+                raise
+            state["works"] = False
+            print(f"pixelmill: --xla has no effect: {first_line(error)}", file=sys.stderr)
+            return function(**tensors)  # type: ignore[no-any-return]
+
+    return call
 
 
 def is_tf1(path: str) -> bool:

@@ -73,7 +73,7 @@ class Segmenter:
         self.batch_size = binding.fixed_batch or batch_size
         self._mask_at_model_size = mask_at_model_size
         self._tf = import_tensorflow()
-        self._turn = threading.RLock()
+        self.turn = threading.RLock()
         self._predict = load_signature(path, binding)
         self._prepare = prepare_graph(self._tf, binding)
         self._finish = finish_graph(self._tf, binding)
@@ -92,7 +92,7 @@ class Segmenter:
             tf.errors.OpError: what the model itself raises.
         """
         answers: list[Segmentation] = []
-        with self._turn:
+        with self.turn:
             scores, runs = self.answer(images)
             for run in runs:
                 size_hw = run.shape[1:3]
@@ -111,7 +111,7 @@ class Segmenter:
         if not 0 < len(images) <= self.batch_size:
             raise ValueError(f"got {len(images)} pictures, expected 1 to {self.batch_size}")
         runs = self._runs(images)
-        with self._turn:
+        with self.turn:
             prepared = [self.prepare(run) for run in runs]
             batch = self._tf.concat(prepared, 0) if len(prepared) > 1 else prepared[0]
             return self.scores(batch), runs

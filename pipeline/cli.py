@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from models.errors import UserError
 from models.loading import import_tensorflow
 from pipeline import flags
+from pipeline.flag_values import join_negative_values
 
 DONE, NOT_GOOD, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code (see flags.DESCRIPTION)."""
-    given = flags.join_negative_values(list(sys.argv[1:] if arguments is None else arguments))
+    given = join_negative_values(list(sys.argv[1:] if arguments is None else arguments))
     parsed, rest = flags.parser().parse_known_args(given)
     try:
         return _run(parsed, rest)

@@ -1,12 +1,22 @@
 """All flags of all commands, each defined once."""
 
 import argparse
-import re
 from typing import Any
 
-import yaml
-
 from pipeline import __version__
+from pipeline.flag_values import (
+    field_value,
+    fraction,
+    number_pair,
+    numbers,
+    percent,
+    positive,
+    positive_or_auto,
+    seconds,
+    size,
+    whole,
+    words,
+)
 
 DESCRIPTION = """\
 pixelmill runs TensorFlow SavedModels over shards of images.
@@ -88,11 +98,13 @@ def parser() -> Parser:
     _add_run_flags(segment)
     _add_model_flags(segment)
     _add_segment_flags(segment)
+    _add_device_flags(segment)
 
     generate = commands.add_parser("generate", description=_GENERATE)
     _add_run_flags(generate, input_required=False)
     _add_model_flags(generate)
     _add_generate_flags(generate)
+    _add_device_flags(generate)
 
     pack = commands.add_parser("pack", description=_PACK)
     _add_run_flags(pack)
@@ -294,9 +306,11 @@ def _add_batch_flags(group: Any) -> None:
     )
     group.add_argument(
         "--batch_size",
-        type=positive,
+        type=positive_or_auto,
         default=8,
-        help="pictures that the model gets at once, default 8; a model of fixed batch decides",
+        metavar="N|auto",
+        help="pictures that the model gets at once, default 8; auto measures it at the start, and "
+        "a resumed run keeps it; a model of fixed batch decides",
     )
     group.add_argument(
         "--batch_timeout_s",
@@ -309,98 +323,20 @@ def _add_batch_flags(group: Any) -> None:
     group.add_argument("--key_feature", default="image/filename", help="default image/filename")
 
 
-def join_negative_values(arguments: list[str]) -> list[str]:
-    """Lets `--value_range -1,1` be written with a space: argparse takes -1,1 for a flag."""
-    joined: list[str] = []
-    for argument in arguments:
-        follows_flag = joined and re.fullmatch(r"--(value_range|output_range|mean|std)", joined[-1])
-        if follows_flag and re.match(r"-[\d.]", argument):
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
-
-
-def fraction(text: str) -> float:
-    """A number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
-    return value
-
-
-def whole(text: str) -> int:
-    """A whole number, 0 or more."""
-    if not text.isdecimal() or int(text) >= 1 << 63:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {text!r}")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    """A number of seconds, 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, got {text!r}")
-    return value
-
-
-def percent(text: str) -> int:
-    """A whole number from 1 to 100."""
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to 100, got {text!r}")
-    return int(text)
-
-
-def field_value(text: str) -> tuple[str, Any]:
-    """FIELD=VALUE, the value as YAML reads it."""
-    name, _, value = text.partition("=")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        parsed = None
-    if not name or parsed is None:
-        raise argparse.ArgumentTypeError(f"expected FIELD=VALUE like input.fit=pad, got {text!r}")
-    return name, parsed
-
-
-def numbers(text: str) -> list[float]:
-    """Numbers joined by commas."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected numbers like 0.5,0.5,0.5, got {text!r}"
-        ) from None
-
-
-def number_pair(text: str) -> str:
-    """Two numbers joined by a comma, as they were written."""
-    if len(numbers(text)) != 2:
-        raise argparse.ArgumentTypeError(f"expected LOW,HIGH like 0,1 or -1,1, got {text!r}")
-    return text
-
-
-def words(text: str) -> list[str]:
-    """Words joined by commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def size(text: str) -> tuple[int, int]:
-    """HEIGHTxWIDTH in pixels."""
-    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
-    if match is None or int(match[1]) < 1 or int(match[2]) < 1:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH like 512x512, got {text!r}")
-    return int(match[1]), int(match[2])
+def _add_device_flags(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("accelerators", "Where they have no effect, this is said.")
+    group.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="compute in less where that is safe: bfloat16 on CPUs, float16 on GPUs",
+    )
+    group.add_argument(
+        "--device_memory_mb",
+        type=positive,
+        metavar="MB",
+        help="of each GPU for one process; default: grows as needed",
+    )
+    group.add_argument(
+        "--xla", action="store_true", help="compile the model, for pictures of one size"
+    )

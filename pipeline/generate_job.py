@@ -7,9 +7,11 @@ from importlib.metadata import version
 from typing import Any
 
 from models.binding import Binding
+from models.devices import device_names
 from models.errors import UserError
 from models.signatures import ModelInfo
 from pipeline import engine, jobs, run_files
+from pipeline.batches import choose_batch_size
 from transforms import generate, translate
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, plan_input
@@ -40,7 +42,8 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         raise UserError(_wrong_source(info, binding))
     identity: dict[str, Any] = {
         "model": {"fingerprint": info.fingerprint, **dataclasses.asdict(binding)},
-        "batch_size": binding.fixed_batch or flags.batch_size,
+        "batch_size": choose_batch_size(flags, info.path, binding, out),
+        "precision": flags.precision,
         "versions": {name: version(name) for name in ("tensorflow", "pillow")},
     }
     how = PictureFormat(flags.image_format, flags.quality, CHANGED if plan else MADE)
@@ -59,6 +62,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 format=how,
                 threads=flags.threads or 0,
                 batch_timeout_s=flags.batch_timeout_s,
+                devices=jobs.device_options(flags),
             )
         )
         identity |= {"decode": dataclasses.asdict(policy), "features": names._asdict()}
@@ -74,12 +78,17 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             format=how,
             threads=flags.threads or 0,
             batch_timeout_s=flags.batch_timeout_s,
+            devices=jobs.device_options(flags),
         )
         identity |= {"seed": flags.seed, "as_files": flags.as_files}
     run = run_files.Run(
         job="generate",
         identity={"input": jobs.input_identity(plan), **identity},
-        notes={"model": info.path, "input": flags.input or f"{plan.records:,} items"},
+        notes={
+            "model": info.path,
+            "input": flags.input or f"{plan.records:,} items",
+            "devices": device_names(),
+        },
     )
     return jobs.run_shards(run, plan, operator, flags, options)
 

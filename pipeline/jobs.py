@@ -14,11 +14,13 @@ import apache_beam as beam
 
 from models.binding import Binding
 from models.card import load_card
+from models.devices import DeviceOptions, configure, device_names
 from models.errors import ModelError, UserError
 from models.probe import probe
 from models.rules import bind
 from models.signatures import ModelInfo, read_model
 from pipeline import engine, run_files
+from pipeline.batches import choose_batch_size
 from pipeline.progress import Progress, show_progress
 from pipeline.summary import summary
 from transforms import pack, segment, storage
@@ -51,13 +53,14 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         model=info.path,
         binding=binding,
         sink=sink,
-        batch_size=binding.fixed_batch or flags.batch_size,
+        batch_size=choose_batch_size(flags, info.path, binding, out),
         policy=policy,
         confidence_map=flags.confidence_map,
         mask_at_model_size=flags.mask_size == "model",
         features=names,
         threads=flags.threads or 0,
         batch_timeout_s=flags.batch_timeout_s,
+        devices=device_options(flags),
     )
     run = run_files.Run(
         job="segment",
@@ -70,9 +73,10 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             "mask_size": flags.mask_size,
             "features": operator.features._asdict(),
             # that decide the bytes: half a run by each would be no run
+            "precision": flags.precision,
             "versions": {name: version(name) for name in ("tensorflow", "pillow")},
         },
-        notes={"model": info.path, "input": flags.input},
+        notes={"model": info.path, "input": flags.input, "devices": device_names()},
     )
     return run_shards(run, plan, operator, flags, options)
 
@@ -144,6 +148,7 @@ def bind_model(
             **(fixed or {}),
         },
     )
+    configure(device_options(flags))
     path = absolute(flags.model)
     try:
         info = read_model(path, card.tags)
@@ -152,9 +157,28 @@ def bind_model(
     if info.versions:
         print(f"model: version {info.versions[-1]}, the newest of {', '.join(info.versions)}")
     binding = probe(info.path, bind(info, card))
+    if flags.xla:
+        binding = _with_xla(binding)
     if binding.loader == "v1":
         print("model: a TF1 graph that TensorFlow 2 cannot import, run in a TF1 session instead")
     return info, binding
+
+
+def device_options(flags: argparse.Namespace) -> DeviceOptions:
+    """Settings of the accelerators from flags."""
+    return DeviceOptions(flags.precision, flags.device_memory_mb or 0)
+
+
+def _with_xla(binding: Binding) -> Binding:
+    """Raises ModelError for a model whose shapes differ from batch to batch."""
+    if binding.loader == "v1" or binding.role != "image":
+        raise ModelError("--xla cannot compile a TF1 session or strings; leave it out")
+    if binding.takes_picture and binding.size_hw is None:
+        raise ModelError(
+            "--xla compiles for one shape, and the model takes pictures of any size; "
+            "give --image_size, or leave --xla out"
+        )
+    return dataclasses.replace(binding, xla=True)
 
 
 def check_first_record(plan: Plan, names: FeatureNames) -> None:

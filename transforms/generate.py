@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.binding import Binding
+from models.devices import DeviceOptions, configure
 from models.generator import Generator, Made
 from models.latents import draw
 from models.loading import import_tensorflow
@@ -56,6 +57,7 @@ class GenerateOperator:
         format: how pictures are written.
         threads: that encode; 0 for one a core.
         batch_timeout_s: for one call of the model; 0 to wait for ever.
+        devices: settings of the accelerators.
     """
 
     model: str
@@ -67,9 +69,11 @@ class GenerateOperator:
     format: PictureFormat = PictureFormat()
     threads: int = 0
     batch_timeout_s: float = TIMEOUT_S
+    devices: DeviceOptions = DeviceOptions()
 
     def open(self) -> Work:
         """Loads the model. Raises ModelError."""
+        configure(self.devices)
         return _GenerateWork(self)
 
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
+
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy, Facts, Picture, decode
 from transforms.failures import Failure
 from transforms.inputs import Shard
-from transforms.records import Item, Result, Stream
+from transforms.records import Item, Record, Result, Stream
 from transforms.sources import FeatureNames, Load, read_shard
 from transforms.streams import Ahead, Window, attempt, batches_by_shape, in_order, ordered_map
 from transforms.survive import Model, Survivor
@@ -59,6 +61,8 @@ class PictureWork(Generic[A]):
         self._model = picture_survivor(load, settings.batch_timeout_s)
         self._binding = self._model.model.binding
         self._batch_size = self._model.model.batch_size
+        if self._binding.size_hw is not None:  # before a clock runs: the first call builds graphs
+            self._model([(Record(0, "", ""), _black(self._binding.size_hw))])
 
     def __call__(self, shard: Shard, clock: Clock) -> Stream[Result]:
         at_least = 2 * self._batch_size + self._threads
@@ -104,6 +108,11 @@ class PictureWork(Generic[A]):
 def picture_survivor(load: Callable[[], Model[A]], timeout_s: float) -> Survivor[Picture, A]:
     """A Survivor that takes decoded pictures. Raises ModelError."""
     return Survivor(load, lambda picture: picture.pixels, _size_text, timeout_s)
+
+
+def _black(size_hw: tuple[int, int]) -> Picture:
+    pixels = np.zeros((*size_hw, 3), np.uint8)
+    return Picture(pixels, Facts(size_hw, size_hw, "", "", 1, 0.0))
 
 
 def _size_text(picture: Picture) -> str:

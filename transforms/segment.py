@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.binding import Binding
+from models.devices import DeviceOptions, configure
 from models.segmenter import Segmentation, Segmenter
 from transforms import sums
 from transforms.decode import DecodePolicy, Facts
@@ -55,6 +56,7 @@ class SegmentOperator:
         features: names in the tf.Examples.
         threads: that decode and encode; 0 for one a core.
         batch_timeout_s: for one call of the model; 0 to wait for ever.
+        devices: settings of the accelerators.
     """
 
     model: str
@@ -67,9 +69,11 @@ class SegmentOperator:
     features: FeatureNames = FeatureNames()
     threads: int = 0
     batch_timeout_s: float = TIMEOUT_S
+    devices: DeviceOptions = DeviceOptions()
 
     def open(self) -> Work:
         """Loads the model. Raises ModelError."""
+        configure(self.devices)
         settings = Settings(self.policy, self.features, self.threads, self.batch_timeout_s)
 
         def load() -> Segmenter:

@@ -5,6 +5,7 @@ import dataclasses
 import pyarrow as pa
 
 from models.binding import Binding
+from models.devices import DeviceOptions, configure
 from models.generator import Made, Translator
 from transforms.decode import DecodePolicy, Facts
 from transforms.generate import check_finite, picture_row, picture_sums
@@ -45,6 +46,7 @@ class TranslateOperator:
         format: how pictures are written.
         threads: that decode and encode; 0 for one a core.
         batch_timeout_s: for one call of the model; 0 to wait for ever.
+        devices: settings of the accelerators.
     """
 
     model: str
@@ -56,9 +58,11 @@ class TranslateOperator:
     format: PictureFormat = PictureFormat(source=CHANGED)
     threads: int = 0
     batch_timeout_s: float = TIMEOUT_S
+    devices: DeviceOptions = DeviceOptions()
 
     def open(self) -> Work:
         """Loads the model. Raises ModelError."""
+        configure(self.devices)
         settings = Settings(self.policy, self.features, self.threads, self.batch_timeout_s)
 
         def load() -> Translator:

@@ -443,7 +443,7 @@ def test_a_model_that_raises_can_be_called_again(saved, bound, picture):
         with pytest.raises(ValueError, match="rows"):
             segmenter([picture(40, 56)] * 2)
     with ThreadPoolExecutor(1) as other:
-        assert other.submit(segmenter._turn.acquire, blocking=False).result()
+        assert other.submit(segmenter.turn.acquire, blocking=False).result()
 
 
 # Fresh processes, in which TensorFlow orders signatures and outputs anew

@@ -103,7 +103,9 @@ def operator_at(out, **settings):
 
 def work_of(operator, segmenter):
     with mock.patch("transforms.segment.Segmenter", return_value=segmenter):
-        return operator.open()
+        work = operator.open()
+    segmenter.calls.clear()  # of the warm-up
+    return work
 
 
 def answers_of(segmenter, items):

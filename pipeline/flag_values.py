@@ -1,0 +1,109 @@
+"""Values of flags: what a person may write, and what it is read as."""
+
+import argparse
+import re
+from typing import Any
+
+import yaml
+
+
+def join_negative_values(arguments: list[str]) -> list[str]:
+    """Lets `--value_range -1,1` be written with a space: argparse takes -1,1 for a flag."""
+    joined: list[str] = []
+    for argument in arguments:
+        follows_flag = joined and re.fullmatch(r"--(value_range|output_range|mean|std)", joined[-1])
+        if follows_flag and re.match(r"-[\d.]", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def positive_or_auto(text: str) -> int | str:
+    """A whole number above 0, or "auto"."""
+    return text if text == "auto" else positive(text)
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not text.isdecimal() or int(text) >= 1 << 63:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {text!r}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, got {text!r}")
+    return value
+
+
+def percent(text: str) -> int:
+    """A whole number from 1 to 100."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 100, got {text!r}")
+    return int(text)
+
+
+def field_value(text: str) -> tuple[str, Any]:
+    """FIELD=VALUE, the value as YAML reads it."""
+    name, _, value = text.partition("=")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = None
+    if not name or parsed is None:
+        raise argparse.ArgumentTypeError(f"expected FIELD=VALUE like input.fit=pad, got {text!r}")
+    return name, parsed
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers joined by commas."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers like 0.5,0.5,0.5, got {text!r}"
+        ) from None
+
+
+def number_pair(text: str) -> str:
+    """Two numbers joined by a comma, as they were written."""
+    if len(numbers(text)) != 2:
+        raise argparse.ArgumentTypeError(f"expected LOW,HIGH like 0,1 or -1,1, got {text!r}")
+    return text
+
+
+def words(text: str) -> list[str]:
+    """Words joined by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def size(text: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH in pixels."""
+    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    if match is None or int(match[1]) < 1 or int(match[2]) < 1:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH like 512x512, got {text!r}")
+    return int(match[1]), int(match[2])
