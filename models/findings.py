@@ -100,7 +100,13 @@ def _answered(info: ModelInfo, card: dict[str, Any]) -> Findings:
         if binding.makes_picture and binding.output_range is None:
             return Findings(info, binding, _OUTPUT_RANGE_QUESTION, ("--output_range=-1,1",))
         return Findings(info, binding)
-    outputs = {tensor.name for signature in info.signatures for tensor in signature.outputs}
+    outputs = {
+        tensor.name
+        for signature in info.signatures
+        for tensor in signature.outputs
+        # a table of numbers is rather no picture; who knows better can say so
+        if card.get("output.kind") != "image" or tensor.shape is None or len(tensor.shape) == 4
+    }
     inputs = {tensor.name for signature in info.signatures for tensor in signature.inputs}
     choices = [
         ("--value_range", "input.range", ["0,1"], _RANGE_QUESTION),

@@ -174,10 +174,21 @@ def _coloured(grey: Made, image: Image) -> Made:
     """A picture of which only the brightness was made, with the colours of the one it came from.
 
     They are enlarged by bicubic interpolation, as in the papers of super-resolution (Dong et al.
-    2016, section 4.1).
+    2016, section 4.1); in floats, for Pillow's own YCbCr cuts off fractions and darkens. The
+    formulas are JPEG's (ITU-T T.871, section 7).
     """
     height, width = grey.pixels.shape
-    _, *colours = Pillow.fromarray(image).convert("YCbCr").split()
-    large = [c.resize((width, height), Pillow.Resampling.BICUBIC) for c in colours]
-    merged = Pillow.merge("YCbCr", [Pillow.fromarray(grey.pixels), *large])
-    return dataclasses.replace(grey, pixels=np.asarray(merged.convert("RGB")))
+    red, green, blue = (image[..., channel].astype(np.float32) for channel in range(3))
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    differences = [(blue - luma) / 1.772, (red - luma) / 1.402]
+    cb, cr = (
+        np.asarray(
+            Pillow.fromarray(d.astype(np.float32)).resize(
+                (width, height), Pillow.Resampling.BICUBIC
+            )
+        )
+        for d in differences
+    )
+    y = grey.pixels.astype(np.float32)
+    rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
+    return dataclasses.replace(grey, pixels=np.clip(np.round(rgb), 0, 255).astype(np.uint8))

@@ -217,10 +217,9 @@ def _may_be_image(tensor: TensorInfo) -> bool:
 
 def _may_be_picture(tensor: TensorInfo) -> bool:
     """Whether an output may hold pictures: one to four channels, as far as the shape tells."""
-    rank = _rank(tensor)
-    if tensor.dtype not in (*_FLOATS, "uint8") or rank not in (None, 3, 4):
+    if tensor.dtype not in (*_FLOATS, "uint8") or _rank(tensor) not in (None, 4):
         return False
-    ends = (tensor.shape[1], tensor.shape[3]) if tensor.shape and rank == 4 else (None,)
+    ends = (tensor.shape[1], tensor.shape[3]) if tensor.shape else (None,)
     return any(size is None or size <= 4 for size in ends)
 
 
