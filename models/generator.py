@@ -180,15 +180,12 @@ def _coloured(grey: Made, image: Image) -> Made:
     height, width = grey.pixels.shape
     red, green, blue = (image[..., channel].astype(np.float32) for channel in range(3))
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    differences = [(blue - luma) / 1.772, (red - luma) / 1.402]
-    cb, cr = (
-        np.asarray(
-            Pillow.fromarray(d.astype(np.float32)).resize(
-                (width, height), Pillow.Resampling.BICUBIC
-            )
-        )
-        for d in differences
-    )
+    differences = (blue - luma) / 1.772, (red - luma) / 1.402
+    cb, cr = (_enlarged(difference, (width, height)) for difference in differences)
     y = grey.pixels.astype(np.float32)
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
     return dataclasses.replace(grey, pixels=np.clip(np.round(rgb), 0, 255).astype(np.uint8))
+
+
+def _enlarged(plane: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    return np.asarray(Pillow.fromarray(plane).resize(size, Pillow.Resampling.BICUBIC))

@@ -31,7 +31,7 @@ ENLARGERS = {
     "fast_srgan_dynamic": ("srgan", 4),
 }
 REFUSED = {
-    "basic_pitch_three_outputs": "could be masks, expected one; choose it by --output_name",
+    "basic_pitch_three_outputs": NO_PIXELS,
     "tfx_keras_tfexample": "0 outputs of signature 'serving_default' could be masks",
     "tfx_taxi_estimator_tfexample": "0 outputs of signature 'serving_default' could be masks",
     "tfx_taxi_eval_tag_only": "0 inputs of signature 'eval' could take an image",
