@@ -47,7 +47,8 @@ def latent(
     other: OtherInput, seed: int, item: int, attempt: int = 0, number: int = 0
 ) -> npt.NDArray[np.float32]:
     """float32 of the input's shape. See OtherInputCard for the distributions."""
-    bits = np.random.Philox(key=[seed & _MASK, item & _MASK], counter=[0, 0, number, attempt])
+    key = np.array([seed & _MASK, item & _MASK], np.uint64)  # a list goes by float64: it rounds
+    bits = np.random.Philox(key=key, counter=np.array([0, 0, number, attempt], np.uint64))
     raw = bits.random_raw(math.prod(other.shape))
     uniform = ((np.asarray(raw, np.uint64) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     return _shaped(other, uniform).reshape(other.shape).astype(np.float32)
