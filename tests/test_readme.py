@@ -12,6 +12,7 @@ from models.shipped.digit_scenes import scene
 from pipeline import cli
 
 ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 def test_every_console_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,14 +23,13 @@ def test_every_console_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for index in range(10):
         Image.fromarray(scene(1, index)[0]).save(tmp_path / "photos" / f"{index}.jpg")
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^\$ pixelmill (.+)$", text, re.MULTILINE)
+    commands = re.findall(r"^\$ pixelmill (.+)$", README, re.MULTILINE)
     assert len(commands) >= 6
     for command in commands:
         assert cli.main(command.split()) == 0, command
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 10
     assert len(list((tmp_path / "out2" / "masks").iterdir())) == 3
-    (program,) = re.findall(r"^```python\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    (program,) = re.findall(r"^```python\n(.+?)^```", README, re.MULTILINE | re.DOTALL)
     exec(program, {"__name__": "readme"})
     masks = [sorted((tmp_path / out / "masks").iterdir()) for out in ("out", "out3")]
     assert [p.read_bytes() for p in masks[0]] == [p.read_bytes() for p in masks[1]]
@@ -37,23 +37,30 @@ def test_every_console_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make ([\w-]+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+    for target in re.findall(r"^make ([\w-]+)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def test_links_lead_somewhere() -> None:
-    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
 
 
 def test_flags_in_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["segment", "--help"])
-    known = set(re.findall(r"--\w+", capsys.readouterr().out))
-    beam = {"--runner", "--direct_num_workers", "--images_per_shard", "--help"}
-    used = set(re.findall(r"(?<![\w-])--[a-z]\w+", (ROOT / "README.md").read_text()))
-    assert used - known - beam == set()
+    known = {"--runner", "--direct_num_workers", "--help"}  # the first two are Beam's
+    for command in ("segment", "generate", "inspect", "pack"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        known |= set(re.findall(r"--\w+", capsys.readouterr().out))
+    used = set(re.findall(r"(?<![\w-])--[a-z]\w+", README))
+    assert used - known == set()
+
+
+def test_the_card_in_the_readme_is_the_one_that_comes_along() -> None:
+    (card,) = re.findall(r"^```yaml\n(.+?)^```", README, re.MULTILINE | re.DOTALL)
+    shipped = (ROOT / "models" / "cards" / "biggan_tfhub.yaml").read_text()
+    assert card == re.sub(r"^#.*\n", "", shipped, flags=re.MULTILINE)
 
 
 def test_no_path_of_one_machine() -> None:
-    assert os.path.dirname(sys.executable) not in (ROOT / "README.md").read_text()
+    assert os.path.dirname(sys.executable) not in README
