@@ -20,7 +20,8 @@ A model that makes pictures, from noise and a label, or from a picture:
     input: {channels: Y, range: "0,1"}                                # brightness only
     output: {kind: image, range: "0,1"}
 
-Every field is optional. Flags override single fields; --set any of them.
+Every field is optional. Flags override single fields; --set any of them. A SavedModel may bring
+its own card, in assets.extra/pixelmill.card.yaml; `pixelmill train` writes one there.
 """
 
 import math
@@ -42,6 +43,8 @@ Distribution = Literal["normal", "truncated_normal", "uniform", "sphere"]
 Encoding = Literal["id", "one_hot"]
 Positive = Annotated[int, pydantic.Field(gt=0)]
 _SHIPPED = os.path.join(os.path.dirname(__file__), "cards")
+# Where a SavedModel may hold its own card: assets.extra is for what TensorFlow does not read.
+CARD_FILE = "assets.extra/pixelmill.card.yaml"
 # Classes are counted in arrays of this many cells per image; ids beyond 65535 fit no PNG.
 MAX_CLASSES = 65536
 
@@ -180,6 +183,8 @@ class ModelCard(_Strict):
         inputs: all others, by name.
         classes: names by class id, after id_offset; of a generator, names of its labels.
         colors: "#rrggbb" by class id, for legends and pictures.
+        receptive_field: [height, width] in pixels of the part of a picture that decides one pixel
+            of the output; for information, and for cutting pictures into tiles.
     """
 
     signature: str | None = None
@@ -189,6 +194,7 @@ class ModelCard(_Strict):
     output: OutputCard = OutputCard()
     classes: list[str] | None = None
     colors: list[Annotated[str, pydantic.Field(pattern="^#[0-9a-fA-F]{6}$")]] | None = None
+    receptive_field: tuple[Positive, Positive] | None = None
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "ModelCard":
@@ -241,6 +247,12 @@ def load_card(path: str | None, overrides: dict[str, Any]) -> ModelCard:
         lines = [f"  {'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors()]
         known = f"fields: {', '.join(ModelCard.model_fields)}; see models/card.py"
         raise ModelError("\n".join([f"{where}:", *lines, known])) from error
+
+
+def own_card(folder: str) -> str | None:
+    """The card that lies in the folder of a SavedModel, or None."""
+    path = os.path.join(folder, CARD_FILE)
+    return path if os.path.isfile(path) else None
 
 
 def shipped_cards() -> dict[str, str]:

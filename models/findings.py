@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from models.binding import Binding
-from models.card import load_card
+from models.card import load_card, own_card
 from models.errors import ModelError
 from models.rules import bind
 from models.signatures import ModelInfo, TensorInfo, read_model
@@ -93,7 +93,7 @@ def _find(info: ModelInfo, card: dict[str, Any]) -> Findings:
 def _answered(info: ModelInfo, card: dict[str, Any]) -> Findings:
     """Binds a model, guessing one by one what only a person can know."""
     try:
-        binding = bind(info, load_card(None, card))
+        binding = bind(info, load_card(own_card(info.path), card))
     except ModelError as error:
         message = str(error)
     else:

@@ -87,8 +87,7 @@ def read_model(path: str, tags: Sequence[str] | None = None) -> ModelInfo:
         ValueError: the saved_model.pb cannot be parsed, or no graph has these tags.
     """
     versions = _versions(path)
-    if versions:
-        path = os.path.join(path, versions[-1])
+    path = newest_version(path)
     file = os.path.join(path, "saved_model.pb")
     if not os.path.isfile(file):
         raise FileNotFoundError(_what_is_missing(path))
@@ -189,6 +188,12 @@ def _dtype_name(number: int) -> str:
 
 def _dim(size: int | None) -> str:
     return "N" if size is None else str(size)
+
+
+def newest_version(path: str) -> str:
+    """The folder of the model itself: the newest of numbered versions, or the path as it is."""
+    versions = _versions(path)
+    return os.path.join(path, versions[-1]) if versions else path
 
 
 def _versions(path: str) -> tuple[str, ...]:

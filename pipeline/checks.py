@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from models.errors import UserError
 from pipeline.run_files import OURS, SUCCESS, RunError, read_plan, read_run
+from pipeline.train_state import training_status
 from transforms import storage
 from transforms.commits import (
     commit_path,
@@ -24,6 +25,8 @@ def status(out: str) -> str:
     run = read_run(out)
     if run is None:
         raise RunError(f"{out} is not a run of pixelmill: it has no run.json")
+    if run.job.startswith("train"):
+        return training_status(out, run.job)
     planned = {shard.name for shard in read_plan(out).shards}
     done = committed_names(out) & planned
     try:
@@ -50,8 +53,11 @@ def verify(out: str) -> list[str]:
     Raises:
         RunError: OUT is no run.
     """
-    if read_run(out) is None:
+    run = read_run(out)
+    if run is None:
         raise RunError(f"{out} is not a run of pixelmill: it has no run.json")
+    if run.job.startswith("train"):
+        raise RunError(f"{out} is a training; verify checks runs over shards. See its metrics.json")
     shards = read_plan(out).shards
     known = set(OURS)
     problems: list[str] = []

@@ -60,6 +60,15 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
 
         print(inspect(parsed.model, parsed.tags, parsed.write_card, parsed.json))
         return DONE
+    if parsed.command == "train":
+        import_tensorflow()
+        from pipeline.train_job import run_train
+
+        try:
+            return run_train(parsed)
+        except KeyboardInterrupt:
+            again = "interrupted; the same command goes on from the last epoch"
+            return _say(again, INTERRUPTED)
     if parsed.command == "demo":
         import_tensorflow()
         from pipeline.demo import demo

@@ -13,12 +13,12 @@ from typing import Any
 import apache_beam as beam
 
 from models.binding import Binding
-from models.card import load_card
+from models.card import load_card, own_card
 from models.devices import DeviceOptions, configure, device_names
 from models.errors import ModelError, UserError
 from models.probe import probe
 from models.rules import bind
-from models.signatures import ModelInfo, read_model
+from models.signatures import ModelInfo, newest_version, read_model
 from pipeline import engine, run_files
 from pipeline.batches import choose_batch_size
 from pipeline.progress import Progress, show_progress
@@ -122,8 +122,9 @@ def bind_model(
     Raises:
         ModelError: it is none that the job can run.
     """
+    path = absolute(flags.model)
     card = load_card(
-        flags.model_card,
+        flags.model_card or own_card(newest_version(path)),
         {
             "signature": flags.signature,
             "tags": flags.tags,
@@ -149,7 +150,6 @@ def bind_model(
         },
     )
     configure(device_options(flags))
-    path = absolute(flags.model)
     try:
         info = read_model(path, card.tags)
     except (OSError, ValueError) as error:

@@ -25,7 +25,8 @@ METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
     *(SUCCESS, commits.METRICS, METRICS, REPORT),
-    *("masks", "images", "confidence", "records", LEGEND, PLAN, storage.TEMPORARY, RUN),
+    *("masks", "images", "confidence", "records", "model", LEGEND, "MODEL_CARD.md"),
+    *("curves.csv", "curves.png", "checkpoint.npz", "best.npz", PLAN, storage.TEMPORARY, RUN),
 )
 _VERSIONS_OF = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "numpy", "pyarrow")
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
