@@ -192,6 +192,29 @@ def test_same_padding_of_an_odd_size_moves_the_branches() -> None:
     assert windows[0] != windows[1]
 
 
+def test_branches_of_periods_2_and_3_have_one_of_6() -> None:
+    inputs = keras.Input((60, 60, 1))
+    halves, thirds = (layers.UpSampling2D(n)(layers.MaxPooling2D(n)(inputs)) for n in (2, 3))
+    model = keras.Model(inputs, layers.Maximum()([halves, thirds]))
+    field = receptive_field(model)
+    assert (field.window_hw, field.period_hw) == ((4, 4), (6, 6))
+    assert brute_windows(model, (60, 60)) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "interpolation", ["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"]
+)
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_interpolation(interpolation: str, factor: int) -> None:
+    upsample = layers.UpSampling2D(factor, interpolation=interpolation)
+    field = receptive_field(keras.Sequential([keras.Input((None, None, 1)), upsample]))
+    impulses = np.eye(24, dtype=np.float32)[:, :, None, None]
+    reached = np.abs(np.asarray(upsample(impulses))[:, :, 0, 0]) > 1e-5
+    inside = reached[:, 6 * factor : -6 * factor]  # the border is continued, which adds weights
+    assert field.window_hw is not None
+    assert field.window_hw[0] == max(_extent(column) for column in inside.T)
+
+
 def test_nested_models_are_looked_into() -> None:
     block = keras.Sequential(
         [keras.Input((None, None, 4)), layers.Conv2D(4, 3), layers.ReLU()], name="block"
