@@ -7,20 +7,20 @@
     picture x ─ convolution ─ [convolution, stride 2] x levels ─ features f(x) ─ dense ─ + ─ D(x, y)
     label y ─────────────── one vector per class, v[y] ──────────── v[y] . f(x) ────────┘
 
-The critic is figure 1(d) of the paper, D(x, y) = w . f(x) + b + v[y] . f(x): its first part says
-how real a picture looks, its second how well it suits the label. Neither network normalises (no
-picture depends on others of its batch), and both are trained at once by
+The critic is figure 1(d) of the paper, D(x, y) = w . f(x) + b + v[y] . f(x): the first part says
+how real a picture looks, the second how well it suits the label. Neither network normalises, so
+no picture depends on others of its batch. Each step moves both, each by its own loss:
 
     critic       mean of max(0, 1 - D(x, y)) + max(0, 1 + D(G(z, y), y)) + penalty / 2 * R1
     generator    mean of -D(G(z, y), y)
     R1           mean of |gradient of D(x, y) by x|^2, over the real pictures x
 
-The first two are the hinge loss (Lim, Ye 2017, arXiv:1705.02894; equations 4 and 5 of Miyato et
-al. 2018, arXiv:1802.05957). R1 is what makes gradient descent on both at once settle where the
-pictures' distributions agree (Mescheder et al. 2018, arXiv:1801.04406, equation 9): it forbids
-the critic to be steep where nothing is wrong. Labels of generated pictures are the batch's own.
-The pictures are made by an average of the generator's weights over the last steps
-(Yazici et al. 2019, arXiv:1806.04498), which the orbits of the game do not reach.
+The first two are the hinge loss (Lim, Ye 2017, arXiv:1705.02894; Miyato et al. 2018,
+arXiv:1802.05957). R1 lets the game settle where the pictures' distributions agree, for it leaves
+the critic no slope there (Mescheder et al. 2018, arXiv:1801.04406). Labels of generated pictures
+are the batch's own. `generator` has the average of the weights over the last steps, which the
+orbits of the game do not reach (Yazici et al. 2019, arXiv:1806.04498).
+
 """
 
 import dataclasses
@@ -229,10 +229,11 @@ class ConditionalGan(keras.Model):
 
 
 def game_optimizer(steps: int, rate: float = 1e-3) -> keras.optimizers.Adam:
-    """Adam without momentum, for both networks, its rate falling to 0 by half a cosine.
+    """Adam for both networks, its rate falling to 0 by half a cosine.
 
-    Momentum makes the orbits of the game wider (Mescheder et al. 2018 use none); 0.99 for the
-    squares is theirs as well. One optimizer serves both: it knows every variable by itself.
+    Without momentum, which drives the orbits of the game outwards (Gidel et al. 2019,
+    arXiv:1807.04740); 0 and 0.99 are those of Karras et al. 2018, arXiv:1710.10196. One optimizer
+    serves both networks, since it keeps its sums by variable.
 
     Args:
         steps: of the whole training.
