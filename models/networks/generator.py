@@ -21,6 +21,20 @@ the critic no slope there (Mescheder et al. 2018, arXiv:1801.04406). Labels of g
 are the batch's own. `generator` has the average of the weights over the last steps, which the
 orbits of the game do not reach (Yazici et al. 2019, arXiv:1806.04498).
 
+Why this one: 1,000 digits of 32x32, after 140 epochs of four fifths of scikit-learn's digits in
+batches of 64. Agreement of an SVC of real digits (0.98 on held-out ones) with the label asked; mean
+distance within a class by the real one's; Frechet distance of 8x8 averages (held-out digits: 18);
+copies, nearer to a digit trained with than 0.99 of those are to each other.
+
+                            agrees, worst class   spread, least   Frechet   copies   minutes
+    this, seed 0                0.980, 0.94        0.94, 0.87       25       0.001     3.5
+    this, seed 1                0.989, 0.95        0.91, 0.89       23       0.003     3.5
+    conditional VAE, c = 40     0.974, 0.91        0.76, 0.69       47       0         1.5
+    conditional VAE, c = 28     0.996, 0.97        0.65, 0.58       57       0.003     0.8
+
+The VAE (Sohn et al. 2015; the same decoder, loss c / 2 log(mean square error) + KL) is quick, but
+it blurs, and c trades spread for labels. Digits of 8x8 agree as well (0.995, spread 0.92) in a
+quarter of the time, but are still to be enlarged.
 """
 
 import dataclasses
@@ -33,7 +47,6 @@ import tensorflow as tf
 _SLOPE = 0.2  # of the leaky ReLU below 0, as in DCGAN (Radford et al. 2016, arXiv:1511.06434)
 _SMALLEST_PX = 4  # sides of the coarsest level are not halved below this
 _MOST_GROWTH = 4  # channels of a level are at most this many times those of the finest
-_VALIDATION_SEED = 0  # the same noise in every validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +58,7 @@ class GeneratorConfig:
         classes: how many labels there are.
         channels: 1 for grey, 3 for RGB.
         latent: length of the noise.
-        width: channels of the finest level; doubled by each coarser one up to 4 times as many.
-            8 suits digits; 32 and a GPU suit photographs.
+        width: channels of the finest level, doubled by each coarser one up to 4 times as many.
         penalty: weight of R1; more is slower and safer.
         memory: share of the average of the weights that a step keeps.
     """
@@ -81,9 +93,8 @@ def build_generator(config: GeneratorConfig, name: str = "generator") -> keras.M
     to classes - 1. Output: float32 [N, H, W, channels] in -1 to 1.
 
     A transposed convolution of 4x4 with stride 2 doubles the resolution: input pixel (a, e) adds
-    its value times the kernel to outputs 2a - 1 to 2a + 2 and 2e - 1 to 2e + 2. Every output is
-    the sum of as many inputs, for 2 divides 4, so that there is no checkerboard (Odena et al.
-    2016, distill.pub/2016/deconv-checkerboard).
+    its value times the kernel to outputs 2a - 1 to 2a + 2 and 2e - 1 to 2e + 2. As 2 divides 4,
+    every output adds up as many inputs (see `transposed_size` in sizes.py).
 
     Raises:
         ValueError: a number of the configuration is out of range.
@@ -110,7 +121,7 @@ def build_generator(config: GeneratorConfig, name: str = "generator") -> keras.M
 
 
 def build_critic(config: GeneratorConfig) -> keras.Model:
-    """The network that judges pictures.
+    """The network that judges pictures, for a configuration that `build_generator` takes.
 
     Inputs "image": float32 [N, H, W, channels] in -1 to 1; "label": int32 [N]. Output: float32
     [N, 1], above 0 for what looks real and like its label.
@@ -132,10 +143,7 @@ def build_critic(config: GeneratorConfig) -> keras.Model:
 
 
 def _per_class(label: Any, classes: int, length: int, deviation: float = 1.0) -> Any:
-    """A learned vector for each class: a dense layer on one-hot labels.
-
-    Not an Embedding: the gradient of its gather is not deterministic on GPUs.
-    """
+    """A vector per class; no Embedding, whose gradient is not deterministic on GPUs."""
     return keras.layers.Dense(
         length,
         use_bias=False,
@@ -156,15 +164,14 @@ class ConditionalGan(keras.Model):
     """The generator with its training partner, to be compiled with `game_optimizer` and fitted.
 
     Data are batches of (image, label): float32 [N, H, W, channels] in -1 to 1, int32 [N].
-    Validation reports the same losses on its data, with the same noise each time; a critic's loss
-    that is far above the training's says that the critic knows its pictures by heart.
+    Where the critic's loss is far higher in validation, it knows its pictures by heart.
 
     Attributes:
         generator: what makes pictures, with averaged weights: see `build_generator`.
         learner: the same network with the weights that are trained.
         critic: see `build_critic`.
 
-    All state is in `variables` (the random numbers' too) and in the optimizer's.
+    All state is in `variables` (random numbers too) and the optimizer's. Train in float32.
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs: Any) -> None:
@@ -181,7 +188,7 @@ class ConditionalGan(keras.Model):
         self.built = True
 
     def call(self, inputs: dict[str, Any]) -> Any:
-        """Pictures of {"noise": ..., "label": ...}, by the averaged weights."""
+        """See `build_generator`."""
         return self.generator(inputs)
 
     def train_step(self, data: tuple[Any, Any]) -> dict[str, Any]:
@@ -203,9 +210,9 @@ class ConditionalGan(keras.Model):
         return self._report(critic_loss, generator_loss, penalty)
 
     def test_step(self, data: tuple[Any, Any]) -> dict[str, Any]:
-        """The losses of data that is not learned from."""
+        """The losses of data that is not learned from; its noise is the same each time."""
         image, label = data
-        made = self.generator({"noise": self._noise(label, _VALIDATION_SEED), "label": label})
+        made = self.generator({"noise": self._noise(label, seed=0), "label": label})
         return self._report(*self.game_losses(image, made, label))
 
     def _noise(self, label: Any, seed: Any) -> Any:
