@@ -17,7 +17,7 @@ Trains a network on shards of examples and exports it as a SavedModel that pixel
 
   pixelmill train segmenter --input shards/ --output unet/ --classes background,nucleus
   pixelmill train classifier --input digits/ --output cnn/
-  pixelmill train generator --input digits/ --output gan/ --verifier cnn/model
+  pixelmill train generator --input digits/ --output gan/
 
 A segmenter learns from TFRecord shards with masks (image/segmentation/class/encoded), or from
 image files with masks beside them, as `pixelmill pack` pairs them. A classifier and a generator
@@ -94,10 +94,14 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
 
 def _add_network_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--depth", type=positive, help="how often the resolution is halved, default 4; classifier 2"
+        "--depth",
+        type=positive,
+        help="how often the resolution is halved: of a segmenter, default 4, of a classifier, 2",
     )
     group.add_argument(
-        "--width", type=positive, help="channels of the first level, default 16; doubled below"
+        "--width",
+        type=positive,
+        help="channels of the first level, doubled below; default 16, of a generator 8",
     )
     group.add_argument(
         "--norm",
@@ -116,7 +120,9 @@ def _add_network_flags(group: argparse._ArgumentGroup) -> None:
 
 def _add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--epochs", type=positive, help="at most; default 60 for a segmenter, 40 for a classifier"
+        "--epochs",
+        type=positive,
+        help="at most; default 60, of a classifier 40, of a generator 140",
     )
     group.add_argument(
         "--patience",
@@ -125,9 +131,11 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
         metavar="EPOCHS",
         help="stop when so many bring nothing better on the validation part, default 20",
     )
-    group.add_argument("--batch_size", type=positive, default=8, help="default 8")
     group.add_argument(
-        "--learning_rate", type=positive_number, default=2e-3, help="the highest, default 0.002"
+        "--batch_size", type=positive, help="default 8, of a classifier 32, of a generator 64"
+    )
+    group.add_argument(
+        "--learning_rate", type=positive_number, help="the highest, default 0.002; generator 0.001"
     )
     group.add_argument(
         "--crop_px",
@@ -140,9 +148,9 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
         "--augment",
         type=augmentations,
         metavar="A,B,...",
-        help="of flip, turn, scale, shift, colour, or none; default for a segmenter "
-        "flip,scale,colour, for a classifier shift,scale,colour. turn is for pictures without an "
-        "up: microscopes, views from above",
+        help="of flip, turn, scale, shift, colour, or none. Default flip,scale,colour; of a "
+        "classifier shift,scale,colour, of a generator none. turn is for pictures without an up: "
+        "microscopes, views from above",
     )
     group.add_argument(
         "--class_weights",

@@ -1,6 +1,7 @@
 """`pixelmill train`: from shards of examples to a SavedModel with its card, curves and numbers."""
 
 import argparse
+import dataclasses
 import re
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from models.errors import UserError
 from models.loading import import_tensorflow
 from models.networks.classifier import ClassifierConfig
+from models.networks.generator import GeneratorConfig
 from models.networks.losses import balancing_weights
 from models.networks.unet import UNetConfig
 from pipeline import jobs, run_files, train_files, trainees, training
@@ -28,10 +30,25 @@ tf = import_tensorflow()
 
 _FILES_PER_SHARD = 256
 _LARGEST_SIDE_PX = 128  # at which a classifier sees pictures, unless told
-EPOCHS = {"segmenter": 60, "classifier": 40}
-AUGMENT = {"segmenter": ("flip", "scale", "colour"), "classifier": ("shift", "scale", "colour")}
-WIDTH = {"segmenter": 16, "classifier": 16}
-DEPTH = {"segmenter": 4, "classifier": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Usual:
+    """What a kind of network is trained with unless a flag says otherwise."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    augment: tuple[str, ...]
+    width: int
+    depth: int
+
+
+USUAL = {
+    "segmenter": Usual(60, 8, 2e-3, ("flip", "scale", "colour"), 16, 4),
+    "classifier": Usual(40, 32, 2e-3, ("shift", "scale", "colour"), 16, 2),
+    "generator": Usual(140, 64, 1e-3, (), 8, 0),
+}
 
 
 def run_train(flags: argparse.Namespace) -> int:
@@ -45,22 +62,22 @@ def run_train(flags: argparse.Namespace) -> int:
         survey, reading.wanted, flags.classes, flags.ignore_id, flags.max_failed_fraction
     )
     _say_survey(survey, classes, flags)
-    kind = flags.kind
+    usual = USUAL[flags.kind]
     settings = trainees.Settings(
         seed=flags.seed,
-        epochs=flags.epochs or EPOCHS[kind],
-        batch_size=flags.batch_size,
-        learning_rate=flags.learning_rate,
-        augment=flags.augment if flags.augment is not None else AUGMENT[kind],
+        epochs=flags.epochs or usual.epochs,
+        batch_size=flags.batch_size or usual.batch_size,
+        learning_rate=flags.learning_rate or usual.learning_rate,
+        augment=usual.augment if flags.augment is None else flags.augment,
     )
     config = _config(flags, len(classes), survey)
     run = run_files.Run(
-        job=f"train {kind}",
+        job=f"train {flags.kind}",
         identity={
             "input": jobs.input_identity(plan),
             "split": [flags.validation_fraction, flags.split_by],
-            "settings": vars(settings),
-            "network": vars(config),
+            "settings": dataclasses.asdict(settings),
+            "network": dataclasses.asdict(config),
             "classes": classes,
             "ignore_id": flags.ignore_id,
             "class_weights": flags.class_weights,
@@ -86,6 +103,8 @@ def run_train(flags: argparse.Namespace) -> int:
             class_weights=weights,
             ignore_id=flags.ignore_id,
         )
+    elif isinstance(config, GeneratorConfig):
+        trained = trainees.generator(data, count, config, settings)
     else:
         trained = trainees.classifier(data, count, config, settings, class_weights=weights)
     state = training.train(trained.trainee, out, settings.epochs, flags.patience)
@@ -155,8 +174,8 @@ def _say_survey(survey: Survey, classes: Sequence[str], flags: argparse.Namespac
 
 def _config(
     flags: argparse.Namespace, classes: int, survey: Survey
-) -> UNetConfig | ClassifierConfig:
-    width, depth = flags.width or WIDTH[flags.kind], flags.depth or DEPTH[flags.kind]
+) -> UNetConfig | ClassifierConfig | GeneratorConfig:
+    width, depth = flags.width or USUAL[flags.kind].width, flags.depth or USUAL[flags.kind].depth
     if flags.kind == "segmenter":
         config = UNetConfig(classes, depth, width, flags.norm)
         if flags.crop_px % config.multiple_px:
@@ -166,9 +185,19 @@ def _config(
             )
         return config
     size_hw = flags.image_size or usual_size_hw(survey, _LARGEST_SIDE_PX)
+    if flags.kind == "generator":
+        if not flags.image_size:
+            height, width_px = (max(8, round(side / 4) * 4) for side in size_hw)
+            size_hw = (height, width_px)
+        if any(side % 4 or not 8 <= side <= 128 for side in size_hw):
+            raise UserError(
+                f"--image_size is {size_hw[0]}x{size_hw[1]}; a generator makes pictures whose "
+                "sides are multiples of 4 from 8 to 128"
+            )
+        return GeneratorConfig(size_hw, classes, 1 if survey.grey else 3, width=width)
     if min(size_hw) < 2**depth:
         raise UserError(f"pictures of {size_hw} are too small for --depth={depth}; lower it")
-    return ClassifierConfig(classes, tuple(size_hw), depth, width)
+    return ClassifierConfig(classes, size_hw, depth, width)
 
 
 def _weights(counts: npt.NDArray[np.int64], how: str) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The trainees: network, loss, batches and validation of a segmenter and of a classifier."""
+"""The trainees: network, loss, batches and validation of segmenter, classifier and generator."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,19 +12,23 @@ import numpy.typing as npt
 from models.loading import import_tensorflow
 from models.networks.augment import augmented_crop, augmented_picture
 from models.networks.classifier import ClassifierConfig, build_classifier
-from models.networks.export import ServedClassifier, ServedSegmenter
+from models.networks.export import ServedClassifier, ServedGenerator, ServedSegmenter, resized
+from models.networks.generator import ConditionalGan, GeneratorConfig, game_optimizer
 from models.networks.losses import masked_cross_entropy
+from models.networks.spread import copies, spread
 from models.networks.unet import UNetConfig, build_unet
 from pipeline.train_state import SCORE
 from pipeline.training import Trainee
 from transforms.confusion import confusion_matrix, scores
-from transforms.training_data import Example, TrainingSet
+from transforms.training_data import Example, Part, TrainingSet
 
 tf = import_tensorflow()
 
 _WARMUP_EPOCHS = 1
 _WEIGHT_DECAY = 1e-4
 _VALIDATION_BATCH = 32
+_MOST_COMPARED = 10_000  # pictures, with which made ones are compared
+_MADE_BY_CLASS = 100
 _SHUFFLE = 256  # of examples that are read again in each epoch; shards are shuffled besides
 
 
@@ -47,18 +51,35 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured at the end.
+
+    Attributes:
+        means: numbers about all classes, by name.
+        by_class: float64 [C] by name of the metric.
+        confusion: int64 [C, C] of the validation part, rows are the truth; None of a generator.
+    """
+
+    means: Mapping[str, float]
+    by_class: Mapping[str, npt.NDArray[np.float64]]
+    confusion: npt.NDArray[np.int64] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Trained:
     """A trainee and what is made of it.
 
     Attributes:
         trainee: for the loop.
+        network: that gives the answers, with one picture as its input or none.
         served: the module to export.
-        confusion: makes int64 [C, C] of the validation part; rows are the truth.
+        measure: of the network as it is.
     """
 
     trainee: Trainee
+    network: keras.Model
     served: Any
-    confusion: Callable[[], npt.NDArray[np.int64]]
+    measure: Callable[[], Measured]
 
 
 def segmenter(
@@ -114,7 +135,8 @@ def segmenter(
         }
 
     batches = _batches(data, count, settings, (None, None), prepare)
-    return Trained(Trainee(network, batches, steps, validate, "mean IoU"), served, confusion)
+    trainee = Trainee(network, batches, steps, validate, "mean IoU")
+    return Trained(trainee, network, served, lambda: _measured(confusion()))
 
 
 def classifier(
@@ -153,7 +175,62 @@ def classifier(
         return {"accuracy": found.accuracy, SCORE: found.accuracy}
 
     batches = _batches(data, count, settings, (), prepare)
-    return Trained(Trainee(network, batches, steps, validate, "accuracy"), served, confusion)
+    trainee = Trainee(network, batches, steps, validate, "accuracy")
+    return Trained(trainee, network, served, lambda: _measured(confusion()))
+
+
+def generator(
+    data: TrainingSet, count: int, config: GeneratorConfig, settings: Settings
+) -> Trained:
+    """A conditional GAN. Nothing says which of its epochs is best: the last one is kept."""
+    steps = _steps(count, settings)
+    gan = ConditionalGan(config)
+    gan.compile(game_optimizer(settings.epochs * steps, settings.learning_rate), jit_compile=False)
+
+    def scaled(image: Any) -> Any:
+        return resized(image, config.size_hw)[..., : config.channels] / 127.5 - 1.0
+
+    def prepare(example: Mapping[str, Any], seed: Any) -> tuple[Any, Any]:
+        image = augmented_picture(example["image"], seed, config.size_hw, settings.augment)
+        return image[..., : config.channels] / 127.5 - 1.0, example["target"]
+
+    def pictures(part: Part) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        examples = list(islice(data.examples(part), _MOST_COMPARED))
+        images = [np.asarray(scaled(e.pixels[np.newaxis]))[0] for e in examples]
+        return np.stack(images), np.asarray([e.label for e in examples], np.int32)
+
+    def validate() -> dict[str, float]:
+        found = gan.evaluate(*pictures("validation"), settings.batch_size, verbose=0)
+        names = ("critic_loss", "generator_loss", "gradient_penalty")
+        values = found if isinstance(found, list) else [found[name] for name in names]
+        return {f"validation_{name}": float(v) for name, v in zip(names, values, strict=True)}
+
+    def measure() -> Measured:
+        real, labels = pictures("train")
+        noise = np.random.default_rng(settings.seed).normal(
+            size=(config.classes, _MADE_BY_CLASS, config.latent)
+        )
+        rows: dict[str, list[float]] = {"spread": [], "copies": []}
+        for label in range(config.classes):
+            asked = np.full(_MADE_BY_CLASS, label, np.int32)
+            inputs = {"noise": noise[label].astype(np.float32), "label": asked}
+            made = np.asarray(gan.generator(inputs)).reshape(_MADE_BY_CLASS, -1)
+            same = real[labels == label].reshape(-1, made.shape[1])
+            enough = len(same) > 1
+            rows["spread"].append(spread(made, same) if enough else np.nan)
+            rows["copies"].append(copies(made, same) if enough else np.nan)
+        by_class = {name: np.asarray(values) for name, values in rows.items()}
+        means = {f"mean_{name}": float(np.nanmean(values)) for name, values in by_class.items()}
+        return Measured(means, by_class)
+
+    batches = _batches(data, count, settings, (), prepare)
+    trainee = Trainee(gan, batches, steps, validate, "")
+    return Trained(trainee, gan.generator, ServedGenerator(gan.generator, config.latent), measure)
+
+
+def _measured(confusion: npt.NDArray[np.int64]) -> Measured:
+    found = scores(confusion)
+    return Measured({"accuracy": found.accuracy, **found.means}, found.by_class, confusion)
 
 
 def _stacks(examples: Iterable[Example]) -> Iterator[list[Example]]:

@@ -35,7 +35,7 @@ class Trainee:
         batches: the batches of an epoch, a tf.data.Dataset; epochs count from 0.
         steps: batches in an epoch.
         validate: numbers about the validation part by name; "score" decides which epoch is best,
-            the higher the better.
+            the higher the better. Without one the last epoch is.
         score_name: what the score is, for people.
     """
 
@@ -61,7 +61,7 @@ def train(trainee: Trainee, out: str, epochs: int, patience: int) -> State:
     every = max(1, epochs // _VALIDATIONS)
     if 0 < state.epochs < epochs:
         print(f"resuming after epoch {state.epochs} of {epochs}", flush=True)
-    while state.epochs < epochs and state.epochs - state.best < patience + every:
+    while state.epochs < epochs and not (state.best and state.epochs - state.best >= patience):
         begin = time.monotonic()
         epoch = state.epochs
         row: dict[str, float] = {"epoch": epoch + 1}
