@@ -32,6 +32,7 @@ import pydantic
 import yaml
 
 from models.errors import ModelError
+from models.signatures import newest_version
 
 Channels = Literal["RGB", "BGR", "L", "Y"]
 Layout = Literal["NHWC", "NCHW"]
@@ -249,9 +250,9 @@ def load_card(path: str | None, overrides: dict[str, Any]) -> ModelCard:
         raise ModelError("\n".join([f"{where}:", *lines, known])) from error
 
 
-def own_card(folder: str) -> str | None:
-    """The card that lies in the folder of a SavedModel, or None."""
-    path = os.path.join(folder, CARD_FILE)
+def own_card(model: str) -> str | None:
+    """The card that lies in a SavedModel, or in the newest version of it; None if there is none."""
+    path = os.path.join(newest_version(model), CARD_FILE)
     return path if os.path.isfile(path) else None
 
 

@@ -18,7 +18,7 @@ from models.devices import DeviceOptions, configure, device_names
 from models.errors import ModelError, UserError
 from models.probe import probe
 from models.rules import bind
-from models.signatures import ModelInfo, newest_version, read_model
+from models.signatures import ModelInfo, read_model
 from pipeline import engine, run_files
 from pipeline.batches import choose_batch_size
 from pipeline.progress import Progress, show_progress
@@ -124,7 +124,7 @@ def bind_model(
     """
     path = absolute(flags.model)
     card = load_card(
-        flags.model_card or own_card(newest_version(path)),
+        flags.model_card or own_card(path),
         {
             "signature": flags.signature,
             "tags": flags.tags,
