@@ -120,7 +120,9 @@ def test_softmax_cross_entropy_and_its_derivative() -> None:
     np.testing.assert_allclose(loss, -log_softmax(z)[t])
     logits = tf.Variable(z[None], dtype=tf.float32)
     with tf.GradientTape() as tape:
-        theirs = keras.losses.sparse_categorical_crossentropy(np.array([t]), logits, from_logits=True)[0]
+        theirs = keras.losses.sparse_categorical_crossentropy(
+            np.array([t]), logits, from_logits=True
+        )[0]
     np.testing.assert_allclose(float(theirs), loss, rtol=1e-5)
     slope = softmax(z) - (np.arange(6) == t)
     np.testing.assert_allclose(np.asarray(tape.gradient(theirs, logits))[0], slope, atol=1e-6)
