@@ -115,12 +115,10 @@ def _graph(model: Any) -> Any:
 
 
 def _space(graph: Any) -> tuple[int, int]:
-    """The axes of rows and columns."""
-    formats = {getattr(layer, "data_format", None) for layer in graph.layers} - {None}
-    if len(formats) > 1:
-        raise ModelError(f"the layers of model '{graph.name}' have several data formats: {formats}")
-    first = (formats or {keras.config.image_data_format()}) == {"channels_first"}
-    return (2, 3) if first else (1, 2)
+    """The axes of rows and columns, as the first layer that has a data format says."""
+    formats = (getattr(layer, "data_format", None) for layer in graph.layers)
+    first = next(filter(None, formats), keras.config.image_data_format())
+    return (2, 3) if first == "channels_first" else (1, 2)
 
 
 def _through_graph(
@@ -154,6 +152,12 @@ def _through_node(
         raise ModelError(
             f"layer '{layer.name}' is a {type(layer).__name__}, whose reach is not known; build "
             f"the model of Keras' own layers for convolution, pooling, resizing and merging"
+        )
+    expected = "channels_first" if space == (2, 3) else "channels_last"
+    if getattr(layer, "data_format", None) not in (None, expected):
+        raise ModelError(
+            f"layer '{layer.name}' has {layer.data_format}, others of its model {expected}; give "
+            f"all layers one data_format"
         )
     merged = _merged(layer, pictures)
     if rule in WINDOWS and merged.reaches is None:

@@ -81,9 +81,10 @@ def tutorial_generator(
     It is fitted to pairs of noise and picture that have nothing to do with each other. Binary
     cross-entropy, expected over the pictures t, is least where p is the mean of t, pixel by pixel;
     the noise tells nothing of t, so the best answer is the same grey picture for every noise. (If
-    the same pairs come again in every epoch, a large network can learn them by heart, which makes
-    no new pictures either.) It has no label, so none can be asked for. And where the tutorial's
-    last layer is a tanh, the loss is not even defined, for it takes the logarithm of p.
+    the same pairs come again in every epoch, a large network may learn them by heart, which makes
+    no new pictures either.) It has no label, so none can be asked for. And where the last layer is
+    a tanh, as in other copies of the tutorial, the loss is not defined where p is negative; Keras
+    clips p there, and no gradient comes back.
 
     Instead: the project's generator takes the label as an input beside the noise, and is not
     compared with a picture chosen at random: its training partner, which is part of the same

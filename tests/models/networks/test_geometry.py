@@ -83,7 +83,7 @@ def _random_model(seed: int) -> tuple[keras.Model, tuple[int, int]]:
     return keras.Model(inputs, x), size_hw
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(30))
 def test_random_networks(seed: int) -> None:
     model, size_hw = _random_model(seed)
     field = receptive_field(model)
@@ -287,6 +287,19 @@ def test_attention_squeeze_and_drifting_branches_see_the_whole() -> None:
     assert receptive_field(keras.Model(inputs, drifting)).whole_by == "add"
     stacked = layers.Concatenate(axis=1, name="stack")([inputs, inputs])
     assert receptive_field(keras.Model(inputs, stacked)).whole_by == "stack"
+
+
+def test_channels_may_come_first_but_in_all_layers() -> None:
+    first = {"data_format": "channels_first"}
+    model = keras.Sequential([keras.Input((3, None, 40)), layers.Conv2D(2, (3, 5), **first)])
+    assert receptive_field(model).size_hw == (3, 5)
+    inside = keras.Sequential([keras.Input((2, None, None)), layers.MaxPooling2D(2, **first)])
+    model.add(inside)
+    assert receptive_field(model).stride_hw == (2, 2)
+    inputs = keras.Input((2, 8, 8))
+    mixed = layers.Conv2D(2, 1)(inside(inputs))
+    with pytest.raises(ModelError, match="has channels_first, others of its model channels_last"):
+        receptive_field(keras.Model(inputs, mixed))
 
 
 def test_what_has_no_field_is_refused() -> None:

@@ -112,16 +112,19 @@ def test_convolution_and_its_transpose(
     options = {"strides": stride, "padding": padding, "dilation_rate": dilation}
     w = rng.normal(size=(kernel, kernel, 2, 3)).astype("f")
     layer = keras.layers.Conv2D(3, kernel, **options)
-    layer.build((1, size, size, 2))
-    layer.set_weights([w, b])
     ours = convolve(x, w, b, stride, padding, dilation)
-    np.testing.assert_allclose(ours, np.asarray(layer(x[None]))[0], atol=1e-4)
-    w = rng.normal(size=(kernel, kernel, 3, 2)).astype("f")
+    np.testing.assert_allclose(ours, answer(layer, w, b, x), atol=1e-4)
+    w = w.transpose(0, 1, 3, 2)  # outputs before inputs
     layer = keras.layers.Conv2DTranspose(3, kernel, **options)
-    layer.build((1, size, size, 2))
-    layer.set_weights([w, b])
     ours = transposed_convolve(x, w, b, stride, padding, dilation)
-    np.testing.assert_allclose(ours, np.asarray(layer(x[None]))[0], atol=1e-4)
+    np.testing.assert_allclose(ours, answer(layer, w, b, x), atol=1e-4)
+
+
+def answer(layer, w, b, x):
+    """What a layer of Keras answers with these weights."""
+    layer.build((1, *x.shape))
+    layer.set_weights([w, b])
+    return np.asarray(layer(x[None]))[0]
 
 
 @settings(SETTINGS, max_examples=15)
