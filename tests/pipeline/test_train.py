@@ -135,6 +135,7 @@ def test_inspect_needs_nothing_said(unet: Path, capsys: pytest.CaptureFixture[st
     assert cli.main(["inspect", str(unet / "model")]) == 0
     said = capsys.readouterr().out
     assert "To run it:" in said and "--value_range" not in said
+    assert "brings its own; an output sees 18 x 18 pixels" in said
 
 
 def test_the_same_command_twice_gives_the_same_weights(
