@@ -101,7 +101,7 @@ def _add_network_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--width",
         type=positive,
-        help="channels of the first level, doubled below; default 16, of a generator 8",
+        help="channels of the first level, doubled below; default 16, of a generator 12",
     )
     group.add_argument(
         "--norm",
@@ -122,7 +122,7 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--epochs",
         type=positive,
-        help="at most; default 60, of a classifier 40, of a generator 140",
+        help="at most; default 60, of a classifier 40, of a generator 110",
     )
     group.add_argument(
         "--patience",

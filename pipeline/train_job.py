@@ -47,7 +47,7 @@ class Usual:
 USUAL = {
     "segmenter": Usual(60, 8, 2e-3, ("flip", "scale", "colour"), 16, 4),
     "classifier": Usual(40, 32, 2e-3, ("shift", "scale", "colour"), 16, 2),
-    "generator": Usual(140, 64, 1e-3, (), 8, 0),
+    "generator": Usual(110, 64, 1e-3, (), 12, 0),
 }
 
 
