@@ -14,8 +14,8 @@ import yaml
 from models.networks.export import export
 from models.networks.geometry import receptive_field
 from pipeline import run_files
+from pipeline.train_batches import Measured, Trained
 from pipeline.train_state import SCORE, State
-from pipeline.trainees import Measured, Trained
 from transforms import storage
 from transforms.training_data import Survey
 

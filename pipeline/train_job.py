@@ -18,7 +18,8 @@ from models.networks.classifier import ClassifierConfig
 from models.networks.generator import GeneratorConfig
 from models.networks.losses import balancing_weights
 from models.networks.unet import UNetConfig
-from pipeline import jobs, run_files, train_files, trainees, training
+from pipeline import jobs, run_files, train_files, train_gan, trainees, training
+from pipeline.train_batches import Settings
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, cut, cut_images, pair_masks
 from transforms.listing import list_input
@@ -63,7 +64,7 @@ def run_train(flags: argparse.Namespace) -> int:
     )
     _say_survey(survey, classes, flags)
     usual = USUAL[flags.kind]
-    settings = trainees.Settings(
+    settings = Settings(
         seed=flags.seed,
         epochs=flags.epochs or usual.epochs,
         batch_size=flags.batch_size or usual.batch_size,
@@ -104,7 +105,7 @@ def run_train(flags: argparse.Namespace) -> int:
             ignore_id=flags.ignore_id,
         )
     elif isinstance(config, GeneratorConfig):
-        trained = trainees.generator(data, count, config, settings)
+        trained = train_gan.generator(data, count, config, settings)
     else:
         trained = trainees.classifier(data, count, config, settings, class_weights=weights)
     state = training.train(trained.trainee, out, settings.epochs, flags.patience)
