@@ -36,7 +36,7 @@ Channels = Literal["RGB", "BGR", "L", "Y"]
 Layout = Literal["NHWC", "NCHW"]
 Kind = Literal["logits", "softmax", "sigmoid", "class_ids", "image"]
 Role = Literal["image", "bytes", "example"]
-Fit = Literal["stretch", "letterbox", "pad"]
+Fit = Literal["stretch", "letterbox", "pad", "crop"]
 OtherRole = Literal["latent", "label", "constant"]
 Distribution = Literal["normal", "truncated_normal", "uniform", "sphere"]
 Encoding = Literal["id", "one_hot"]
@@ -67,7 +67,9 @@ class InputCard(_Strict):
         size: [height, width] of the input; read off the shape when it is fixed.
         fit: how a picture gets to a fixed size. stretch: both sides to the size; letterbox: scaled
             to fit inside, keeping its aspect, bars on both sides; pad: scaled down only if it is
-            larger, put at the top left. Masks are of the picture, not of the bars.
+            larger, put at the top left. Masks are of the picture, not of the bars. crop: the
+            largest part in the middle that has the size's aspect, scaled to it; in masks all
+            around it is the ignore id, and of a picture that is made only this part comes out.
         fill: brightness of the bars, 0 to 255.
         max_side: for a model of free size, the longest side that it bears, in pixels. Larger
             pictures are scaled down, keeping their aspect.

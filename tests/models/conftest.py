@@ -55,6 +55,8 @@ HEADS: dict[str, Head] = {
 RECIPES: dict[str, dict[str, Any]] = {
     "logits": {},
     "fixed": {"shape": (None, 32, 48, 3)},
+    "classes300_fixed": {"shape": (None, 32, 48, 3), "classes": 300},
+    "int32_fixed": {"shape": (None, 32, 48, 3), "head": "int32"},
     "fixed_square": {"shape": (None, 64, 64, 3), "stride": 16},
     "one_side": {"shape": (None, 32, None, 3)},
     "batch1": {"shape": (1, None, None, 3)},

@@ -240,6 +240,18 @@ def test_bars_are_cut_off(enlarger, picture, fit):
     np.testing.assert_array_equal(model([image])[0].pixels, twice(image))
 
 
+@pytest.mark.parametrize("channels", ["RGB", "Y"])
+def test_only_the_middle_is_made_when_it_is_cropped(enlarger, picture, channels):
+    fields = {"input__size": [32, 48], "input__channels": channels}
+    path = enlarger(1 if channels == "Y" else 3)
+    cropping = translator(path, 2, input__fit="crop", **fields)
+    images = [picture(32, 100), picture(70, 48)]
+    parts = [images[0][:, 26:74], images[1][19:51]]
+    for one, part in zip(cropping(images), parts, strict=True):
+        expected = translator(path, **fields)([part])[0].pixels if channels == "Y" else twice(part)
+        np.testing.assert_array_equal(one.pixels, expected)
+
+
 def test_pictures_of_several_sizes_in_one_batch(enlarger, picture):
     model = translator(enlarger(3), 4, input__size=[32, 48], input__fit="pad")
     images = [picture(*size) for size in ((32, 48), (20, 30), (20, 30), (8, 8))]
