@@ -86,6 +86,7 @@ class Binding:
             that takes no picture.
         call: whether `signature` is one, or a function of a model that was saved without any.
         positional: of a function, the names of the tensors that it takes by position, in order.
+        trailing: what it takes after them that is no tensor, such as training=False.
         loader: v1 for TF1 models that only a session can run.
         xla: compile it by XLA, for its fixed shapes.
         role: what the input takes: pixels, encoded images, or tf.Examples that hold them.
@@ -134,6 +135,7 @@ class Binding:
     colors: tuple[str, ...]
     call: Call = "signature"
     positional: tuple[str, ...] = ()
+    trailing: tuple[object, ...] = ()
     loader: Literal["v2", "v1"] = "v2"
     xla: bool = False
     role: Role = "image"

@@ -125,7 +125,8 @@ class OtherInputCard(_Strict):
         size: of a latent without the batch, [128], where the signature leaves it open.
         encoding: of a label: its id, or one_hot; told from dtype and shape.
         classes: how many labels there are; told by a one-hot shape, or by the names of classes.
-        value: of a constant: a number, or numbers of the input's shape without the batch.
+        value: of a constant: a number or a text, or a list of them in the input's shape without
+            the batch.
     """
 
     role: OtherRole | None = None
@@ -133,7 +134,7 @@ class OtherInputCard(_Strict):
     size: list[Positive] | None = None
     encoding: Encoding | None = None
     classes: Positive | None = None
-    value: bool | int | pydantic.FiniteFloat | list[Any] | None = None
+    value: bool | int | pydantic.FiniteFloat | str | list[Any] | None = None
 
 
 class OutputCard(_Strict):
@@ -232,7 +233,9 @@ def load_card(path: str | None, overrides: dict[str, Any]) -> ModelCard:
         *groups, leaf = _field_names(name)
         target = fields
         for group in groups:
-            target = target.setdefault(group, {})
+            if target.get(group) is None:  # in a card of which all lines are open, too
+                target[group] = {}
+            target = target[group]
             if not isinstance(target, dict):
                 raise ModelError(f"{path}: {group} must be a mapping")
         target[leaf] = value
@@ -274,4 +277,4 @@ def _read_yaml(path: str) -> dict[str, Any]:
         raise ModelError(f"model card {path} is not YAML: {error}") from error
     if not isinstance(fields, dict):
         raise ModelError(f"model card {path}: expected a mapping, got {type(fields).__name__}")
-    return fields
+    return {name: value for name, value in fields.items() if value is not None}

@@ -12,6 +12,7 @@ from models.generator import Generator, Translator
 from models.latents import draw
 from models.loading import import_tensorflow
 from models.probe import probe
+from models.probe_pictures import complete_picture
 from models.rules import bind
 from models.signatures import read_model
 
@@ -182,6 +183,14 @@ def test_an_item_that_is_not_finite_is_known(saved_generator, bound_generator):
 def test_a_range_is_asked_for_with_a_proposal(bound_generator, name, fields, message):
     with pytest.raises(ModelError, match=message):
         bound_generator(name, **fields)
+
+
+def test_a_range_that_was_refused_is_not_proposed_again(bound_generator):
+    binding = bound_generator("by_id", output__range="-1,1")
+    scores = np.linspace(-2.6, 1.5, 300).reshape(10, 10, 3)
+    with pytest.raises(ModelError, match="is it no picture, but scores of classes") as caught:
+        complete_picture("m", binding, scores)
+    assert "It looks like" not in str(caught.value)
 
 
 def test_a_share_of_numbers_outside_the_range_is_told(saved_generator, bound_generator):
