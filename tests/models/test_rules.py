@@ -263,8 +263,9 @@ def test_no_inputs_or_none_of_several_that_takes_pixels():
 
 
 def test_encoded_images_are_told_from_a_key_that_is_left_empty():
+    plain = load_card(None, {})
     inputs = [tensor("key:string", (None,)), tensor("image_bytes:string", (None,))]
-    binding = bind(model(signature(inputs)), load_card(None, {}))
+    binding = bind(model(signature(inputs)), plain)
     assert (binding.input_name, binding.role) == ("image_bytes", "bytes")
     (key,) = binding.others
     assert (key.name, key.role, key.value, key.batched) == ("key", "constant", "", True)
@@ -272,19 +273,15 @@ def test_encoded_images_are_told_from_a_key_that_is_left_empty():
 
 def test_rows_of_numbers_beside_a_map_are_no_map():
     """The Model Garden's image_info, the boxes of a detector."""
+    plain = load_card(None, {})
     image = [tensor("image:uint8", (None, None, None, 3))]
     logits = tensor("logits:float32", (None, 128, 128, 19))
     info = tensor("image_info:float32", (None, 4, 2))
     boxes = tensor("boxes:float32", (None, 100, 4))
-    assert (
-        bind(model(signature(image, [info, logits, boxes])), load_card(None, {})).output_name
-        == "logits"
-    )
+    assert bind(model(signature(image, [info, logits, boxes])), plain).output_name == "logits"
     probability = tensor("p:float32", (None, None, None))
-    assert (
-        bind(model(signature(image, [info, probability])), load_card(None, {})).output_name == "p"
-    )
-    assert bind(model(signature(image, [info])), load_card(None, {})).output_name == "image_info"
+    assert bind(model(signature(image, [info, probability])), plain).output_name == "p"
+    assert bind(model(signature(image, [info])), plain).output_name == "image_info"
     assert "2 outputs" in refusal(
         model(signature(image, [logits, probability])), load_card(None, {})
     )
