@@ -469,6 +469,7 @@ print(json.dumps(answers))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_fifty_fresh_processes_answer_the_same(saved):
     """Of several outputs and of several signatures; each start orders them anew."""
     names = ["ids_and_scores", "scores_and_vector", "several_with_default"]
