@@ -38,7 +38,7 @@ Channels = Literal["RGB", "BGR", "L", "Y"]
 Layout = Literal["NHWC", "NCHW"]
 Kind = Literal["logits", "softmax", "sigmoid", "class_ids", "image"]
 Role = Literal["image", "bytes", "example"]
-Fit = Literal["stretch", "letterbox", "pad"]
+Fit = Literal["stretch", "letterbox", "pad", "crop"]
 OtherRole = Literal["latent", "label", "constant"]
 Distribution = Literal["normal", "truncated_normal", "uniform", "sphere"]
 Encoding = Literal["id", "one_hot"]
@@ -71,7 +71,9 @@ class InputCard(_Strict):
         size: [height, width] of the input; read off the shape when it is fixed.
         fit: how a picture gets to a fixed size. stretch: both sides to the size; letterbox: scaled
             to fit inside, keeping its aspect, bars on both sides; pad: scaled down only if it is
-            larger, put at the top left. Masks are of the picture, not of the bars.
+            larger, put at the top left. Masks are of the picture, not of the bars. crop: the
+            largest part in the middle that has the size's aspect, scaled to it; in masks all
+            around it is the ignore id, and of a picture that is made only this part comes out.
         fill: brightness of the bars, 0 to 255.
         max_side: for a model of free size, the longest side that it bears, in pixels. Larger
             pictures are scaled down, keeping their aspect.
@@ -127,7 +129,8 @@ class OtherInputCard(_Strict):
         size: of a latent without the batch, [128], where the signature leaves it open.
         encoding: of a label: its id, or one_hot; told from dtype and shape.
         classes: how many labels there are; told by a one-hot shape, or by the names of classes.
-        value: of a constant: a number, or numbers of the input's shape without the batch.
+        value: of a constant: a number or a text, or a list of them in the input's shape without
+            the batch.
     """
 
     role: OtherRole | None = None
@@ -135,7 +138,7 @@ class OtherInputCard(_Strict):
     size: list[Positive] | None = None
     encoding: Encoding | None = None
     classes: Positive | None = None
-    value: bool | int | pydantic.FiniteFloat | list[Any] | None = None
+    value: bool | int | pydantic.FiniteFloat | str | list[Any] | None = None
 
 
 class OutputCard(_Strict):
@@ -237,7 +240,9 @@ def load_card(path: str | None, overrides: dict[str, Any]) -> ModelCard:
         *groups, leaf = _field_names(name)
         target = fields
         for group in groups:
-            target = target.setdefault(group, {})
+            if target.get(group) is None:  # in a card of which all lines are open, too
+                target[group] = {}
+            target = target[group]
             if not isinstance(target, dict):
                 raise ModelError(f"{path}: {group} must be a mapping")
         target[leaf] = value
@@ -285,4 +290,4 @@ def _read_yaml(path: str) -> dict[str, Any]:
         raise ModelError(f"model card {path} is not YAML: {error}") from error
     if not isinstance(fields, dict):
         raise ModelError(f"model card {path}: expected a mapping, got {type(fields).__name__}")
-    return fields
+    return {name: value for name, value in fields.items() if value is not None}

@@ -30,7 +30,8 @@ class SignatureInfo:
     """A signature; inputs and outputs sorted by name, for their stored order is random.
 
     Of a model without any, a function of the loaded object stands in for it: `call` says how, and
-    `positional` names the inputs that it takes by position, in order.
+    `positional` names the inputs that it takes by position, in order, and `trailing` holds what
+    follows them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class SignatureInfo:
     outputs: tuple[TensorInfo, ...]
     call: Call = "signature"
     positional: tuple[str, ...] = ()
+    trailing: tuple[object, ...] = ()
 
     def __str__(self) -> str:
         ins, outs = (", ".join(map(str, side)) for side in (self.inputs, self.outputs))
@@ -99,7 +101,12 @@ def read_model(path: str, tags: Sequence[str] | None = None) -> ModelInfo:
         if not name.startswith("__")
     ] or [
         SignatureInfo(
-            name, _specs(trace.inputs), _specs(trace.outputs), trace.call, trace.positional
+            name,
+            _specs(trace.inputs),
+            _specs(trace.outputs),
+            trace.call,
+            trace.positional,
+            trace.trailing,
         )
         for name, trace in functions(graph).items()
     ]

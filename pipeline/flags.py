@@ -209,9 +209,10 @@ def _add_model_flags(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--fit",
-        choices=("stretch", "letterbox", "pad"),
+        choices=("stretch", "letterbox", "pad", "crop"),
         help="how they get to a size: stretched (default); scaled to fit, with bars on both "
-        "sides; or put at the top left, only scaled if larger",
+        "sides; put at the top left, only scaled if larger; or the middle is cut out, and the "
+        "rest of the mask is the ignore id",
     )
     group.add_argument(
         "--max_side",

@@ -102,7 +102,7 @@ def _other(other: OtherInput) -> str:
     what = {
         "latent": f"{size} random numbers, {other.distribution}",
         "label": f"labels as {other.encoding.replace('_', '-')}",
-        "constant": f"the constant {other.value}",
+        "constant": f"the constant {other.value!r}",
     }[other.role]
     return f"{other.name}: {what}"
 

@@ -171,7 +171,8 @@ def write_legend(out: str, classes: Sequence[str], colors: Sequence[str]) -> Non
 
 
 def legend(classes: Sequence[str], colors: Sequence[str] = ()) -> dict[str, Any]:
-    """The legend. The ignore id is 255, or 65535 for masks of 16 bit; pixelmill never writes it."""
+    """The legend. The ignore id is 255, or 65535 for masks of 16 bit. It is in masks only where
+    the model has no class (Binding.may_be_void)."""
     rows = [
         {"id": i, "name": name, "color": colors[i] if colors else default_color(i)}
         for i, name in enumerate(classes)

@@ -37,8 +37,8 @@ def content(out: str | Path) -> dict[str, str]:
         fields = json.loads(path.read_bytes())
         del fields["clock"]
         found[str(path.relative_to(root))] = _digest(json.dumps(fields).encode())
-    for name in ("legend.json", "plan.jsonl", "_SUCCESS"):
-        found[name] = _digest((root / name).read_bytes())
+    for path in (root / "plan.jsonl", root / "_SUCCESS", *root.glob("legend.json")):
+        found[path.name] = _digest(path.read_bytes())
     return found
 
 

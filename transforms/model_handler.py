@@ -44,7 +44,8 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Survivor[Picture, 
         keep_example: bool = True,
         batch_timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Keeps plain data, to be pickled to the workers. Each process loads the model once.
+        """Keeps plain data, to be pickled to the workers. Each process loads the model once, for
+        TensorFlow's first device: Beam hands it one batch at a time.
 
         Args:
             model_path: folder of the SavedModel, the same on all workers.
