@@ -161,11 +161,6 @@ class Binding:
         return len(self.classes) - self.id_offset
 
     @property
-    def may_be_void(self) -> bool:
-        """Whether pixels may get the ignore id."""
-        return self.id_offset < 0 or self.void_id is not None or self.fit == "crop"
-
-    @property
     def takes_picture(self) -> bool:
         return self.input_name != ""
 

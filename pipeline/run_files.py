@@ -172,7 +172,7 @@ def write_legend(out: str, classes: Sequence[str], colors: Sequence[str]) -> Non
 
 def legend(classes: Sequence[str], colors: Sequence[str] = ()) -> dict[str, Any]:
     """The legend. The ignore id is 255, or 65535 for masks of 16 bit. It is in masks only where
-    the model has no class (Binding.may_be_void)."""
+    the model has no class."""
     rows = [
         {"id": i, "name": name, "color": colors[i] if colors else default_color(i)}
         for i, name in enumerate(classes)
