@@ -111,6 +111,7 @@ class Binding:
         threshold: for one probability or logit a pixel.
         id_offset: added to the model's class ids; negative ones become void.
         void_id: the model's class id that means "unlabelled".
+        features_name: of a classifier, the output with its features; "" for its scores.
         classes: names by id; () until probed when the card names none.
         colors: "#rrggbb" by id; () for the built-in palette.
     """
@@ -149,6 +150,7 @@ class Binding:
     output_channels: Literal["RGB", "BGR", "L"] = "RGB"
     id_offset: int = 0
     void_id: int | None = None
+    features_name: str = ""
 
     @property
     def num_classes(self) -> int:

@@ -158,6 +158,7 @@ class OutputCard(_Strict):
             that has a background before the first class.
         void_id: the class id of the model that means "unlabelled"; in masks it becomes 255, or
             65535 in masks of 16 bit.
+        features: of a classifier, the output with its pooled features; told from its name.
     """
 
     name: str | None = None
@@ -168,6 +169,7 @@ class OutputCard(_Strict):
     threshold: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.5
     id_offset: Annotated[int, pydantic.Field(ge=-65535, le=65535)] = 0
     void_id: Annotated[int, pydantic.Field(ge=0)] | None = None
+    features: str | None = None
 
     @pydantic.field_validator("range")
     @classmethod

@@ -144,7 +144,8 @@ def _load_in_session(tf: Any, path: str, binding: "Binding") -> Callable[..., Ma
     with session.graph.as_default():
         loaded = tf.compat.v1.saved_model.load(session, tags, path)
     signature = loaded.signature_def[binding.signature]
-    outputs = {binding.output_name: signature.outputs[binding.output_name].name}
+    wanted = {binding.output_name, binding.features_name} - {""}
+    outputs = {name: signature.outputs[name].name for name in sorted(wanted)}
     inputs = {name: info.name for name, info in signature.inputs.items()}
 
     def run(**tensors: Any) -> Mapping[str, Any]:

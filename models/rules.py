@@ -5,6 +5,8 @@ picture (`models/probe.py`). Never "the first" of anything: TensorFlow orders si
 and outputs differently in every process.
 """
 
+from collections.abc import Callable
+
 from models.binding import Binding, OtherInput
 from models.callables import ITSELF
 from models.card import Channels, Layout, ModelCard, Role, parse_range
@@ -19,11 +21,16 @@ _ENCODED_NAMES = ("image", "bytes", "encoded", "png", "jpeg", "jpg", "b64")
 UNNAMED_CLASSES = 255  # ids that a class_ids model may answer when nobody says how many there are
 
 
-def bind(info: ModelInfo, card: ModelCard) -> Binding:
+def bind(
+    info: ModelInfo,
+    card: ModelCard,
+    pick: Callable[[ModelInfo, SignatureInfo, ModelCard], TensorInfo] | None = None,
+) -> Binding:
     """Answers from signature and card what they can answer.
 
     With output.kind "image" in the card, the model is one that makes pictures: from a picture, or
-    from noise, labels and constants alone. Without it, it is a segmenter.
+    from noise, labels and constants alone. Without it, it is a segmenter; or what `pick` says,
+    which chooses the output (see models/classifier.py).
 
     Raises:
         ModelError: nothing fits, several do, or the card contradicts the signature. The message
@@ -32,7 +39,10 @@ def bind(info: ModelInfo, card: ModelCard) -> Binding:
     signature = _pick_signature(info, card)
     makes_picture = card.output.kind == "image"
     image = _pick_input(info, signature, card, makes_picture)
-    output = _pick_output(info, signature, card, makes_picture)
+    if pick is None:
+        output = _pick_output(info, signature, card, makes_picture)
+    else:
+        output = pick(info, signature, card)
     if output.dtype in _INTEGERS and card.output.kind in ("softmax", "sigmoid"):
         raise ModelError(
             f"{info.path}: output {output} holds integers, which are no {card.output.kind}; "

@@ -116,13 +116,21 @@ class Segmenter:
         Raises:
             As `__call__` does.
         """
+        with self.turn:
+            batch, runs = self.prepared(images)
+            return self.scores(batch), runs
+
+    def prepared(self, images: Sequence[Image]) -> tuple[Any, list[npt.NDArray[np.uint8]]]:
+        """What the model is given for pictures, not padded, and the pictures in runs of one size.
+
+        Raises:
+            ValueError: more pictures than a batch holds.
+        """
         if not 0 < len(images) <= self.batch_size:
             raise ValueError(f"got {len(images)} pictures, expected 1 to {self.batch_size}")
         runs = self._runs([self.binding.seen(image.shape[:2]).of(image) for image in images])
-        with self.turn:
-            prepared = [self.prepare(run) for run in runs]
-            batch = self._tf.concat(prepared, 0) if len(prepared) > 1 else prepared[0]
-            return self.scores(batch), runs
+        prepared = [self.prepare(run) for run in runs]
+        return self._tf.concat(prepared, 0) if len(prepared) > 1 else prepared[0], runs
 
     def _finish_bands(
         self, scores: Any, mask_hw: tuple[int, int], placed: Placement
@@ -152,28 +160,33 @@ class Segmenter:
 
     def scores(self, batch: Any) -> Any:
         """The model's own output for a prepared batch, padded to its fixed shape and cut again."""
+        return self.outputs(batch)[self.binding.output_name]
+
+    def outputs(self, batch: Any) -> dict[str, Any]:
+        """The same of all outputs that the binding names."""
         rows = batch.shape[0]
         padded = self.padded_rows(rows)
         if padded > rows and self.binding.role == "image":
             batch = self._tf.pad(batch, [[0, padded - rows], [0, 0], [0, 0], [0, 0]])
         elif padded > rows:  # a string that is no picture would fail the batch
             batch = self._tf.concat([batch, self._tf.repeat(batch[-1:], padded - rows)], 0)
-        if self.binding.scalar_input:
-            output = _with_batch(self._call(batch[0]))
-        else:
-            output = self._call(batch)
-        if output.shape[0] != padded:
-            raise ValueError(
-                f"the model answered {output.shape[0]} rows for a batch of {padded}; "
-                "masks could not be told apart. Run it with --batch_size=1"
-            )
-        return output[:rows]
+        found = self._call(batch[0] if self.binding.scalar_input else batch)
+        cut = {}
+        for name in {self.binding.output_name, self.binding.features_name} - {""}:
+            output = _with_batch(found[name]) if self.binding.scalar_input else found[name]
+            if output.shape[0] != padded:
+                raise ValueError(
+                    f"the model answered {output.shape[0]} rows for a batch of {padded}; "
+                    "pictures could not be told apart. Run it with --batch_size=1"
+                )
+            cut[name] = output[:rows]
+        return cut
 
-    def _call(self, tensor: Any) -> Any:
+    def _call(self, tensor: Any) -> Mapping[str, Any]:
         rows = 1 if self.binding.scalar_input else tensor.shape[0]
         inputs = batch_inputs(self._tf, self.binding, [], rows)
         inputs[self.binding.input_name] = tensor
-        return self._predict(**inputs)[self.binding.output_name]
+        return self._predict(**inputs)
 
     def padded_rows(self, rows: int) -> int:
         """How many rows the model is given for so many pictures.

@@ -78,6 +78,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def near_bits(text: str) -> int:
+    """Bits of perceptual hashes, 0 to 7."""
+    if not text.isdecimal() or int(text) > 7:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 0 to 7")
+    return int(text)
+
+
 def percent(text: str) -> int:
     """A whole number from 1 to 100."""
     if not text.isdecimal() or not 1 <= int(text) <= 100:

@@ -10,7 +10,7 @@ from models.binding import Binding
 from models.devices import device_names
 from models.errors import UserError
 from models.signatures import ModelInfo
-from pipeline import engine, jobs, run_files
+from pipeline import engine, jobs, run_files, verification
 from pipeline.batches import choose_batch_size
 from transforms import generate, translate
 from transforms.decode import DecodePolicy
@@ -40,29 +40,34 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     info, binding = jobs.bind_model(flags, {"output.kind": "image"})
     if binding.takes_picture != (plan is not None):
         raise UserError(_wrong_source(info, binding))
+    checks, looked = verification.bind_checks(
+        flags, binding.labels, binding.classes, redraws=plan is None
+    )
+    reference = verification.plan_reference(flags, out)
     identity: dict[str, Any] = {
         "model": {"fingerprint": info.fingerprint, **dataclasses.asdict(binding)},
         "batch_size": choose_batch_size(flags, info.path, binding, out),
         "precision": flags.precision,
         "versions": {name: version(name) for name in ("tensorflow", "pillow")},
     }
+    batch_size, policy = identity["batch_size"], DecodePolicy(flags.max_pixels, flags.alpha)
     how = PictureFormat(flags.image_format, flags.quality, CHANGED if plan else MADE)
     identity["format"] = dataclasses.asdict(how)
     if plan is not None:
         as_files = plan.kind == "images"
-        policy = DecodePolicy(flags.max_pixels, flags.alpha)
         operator: generate.GenerateOperator | translate.TranslateOperator = (
             translate.TranslateOperator(
                 model=info.path,
                 binding=binding,
                 sink=Sink(out, "images", as_files=as_files, columns=translate.COLUMNS),
-                batch_size=identity["batch_size"],
+                batch_size=batch_size,
                 policy=policy,
                 features=names,
                 format=how,
                 threads=flags.threads or 0,
                 batch_timeout_s=flags.batch_timeout_s,
                 devices=jobs.device_options(flags),
+                checks=checks,
             )
         )
         identity |= {"decode": dataclasses.asdict(policy), "features": names._asdict()}
@@ -72,15 +77,28 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             model=info.path,
             binding=binding,
             sink=Sink(out, "images", as_files=flags.as_files, columns=generate.COLUMNS),
-            batch_size=identity["batch_size"],
+            batch_size=batch_size,
             seed=flags.seed,
             fingerprint=info.fingerprint,
             format=how,
             threads=flags.threads or 0,
             batch_timeout_s=flags.batch_timeout_s,
             devices=jobs.device_options(flags),
+            checks=checks,
         )
         identity |= {"seed": flags.seed, "as_files": flags.as_files}
+    identity["checks"] = looked
+    if reference is not None:
+        identity["reference"] = jobs.input_identity(reference)
+    describe = verification.reference_describer(
+        reference,
+        verification.describe_operator(
+            flags, out, checks, batch_size, policy=policy, classes=binding.classes
+        ),
+        {"input": flags.reference},
+        {"checks": looked, "classes": binding.classes},
+        options,
+    )
     run = run_files.Run(
         job="generate",
         identity={"input": jobs.input_identity(plan), **identity},
@@ -88,9 +106,10 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             "model": info.path,
             "input": flags.input or f"{plan.records:,} items",
             "devices": device_names(),
+            "reference": flags.reference,
         },
     )
-    return jobs.run_shards(run, plan, operator, flags, options)
+    return jobs.run_shards(run, plan, operator, flags, options, prepare=describe)
 
 
 def plan_generation(flags: argparse.Namespace, binding: Binding) -> Plan:

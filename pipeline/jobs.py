@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -227,7 +227,10 @@ def run_shards(
     operator: Operator,
     flags: argparse.Namespace,
     options: Any,
+    *,
+    prepare: Callable[[], None] | None = None,
 ) -> int:
+    """Runs an operator over a plan; `prepare` is called before any shard. Returns the exit code."""
     out = operator.sink.root
     resumed = run_files.begin(out, run, plan, flags.overwrite)
     binding: Binding | None = getattr(operator, "binding", None)
@@ -243,14 +246,17 @@ def run_shards(
     if totals is not None:
         run_files.finish(totals, out)
     else:
-        _process(plan, operator, flags.max_failed_fraction, options, run.job)
+        if prepare is not None:
+            prepare()
+        process(plan, operator, flags.max_failed_fraction, options, run.job)
     print(summary(out, time.monotonic() - begin))
     return exit_code(out)
 
 
-def _process(
+def process(
     plan: Plan, operator: Operator, max_failed_fraction: float, options: Any, job: str
 ) -> None:
+    """Runs the pipeline, to the end of `run_files.finish`."""
     out = operator.sink.root
 
     def build(root: beam.Pipeline) -> None:

@@ -33,6 +33,7 @@ _STAGES = {
     "decode": "decoding images",
     "wait": "waiting for decoded images",
     "model": "running the model",
+    "check": "fingerprints of what was made",
     "encode": "encoding the results",
     "write": "writing files",
     "commit": "committing shards",

@@ -13,6 +13,7 @@ from typing import Any
 from models.errors import UserError
 from pipeline import __version__
 from transforms import commits, storage
+from transforms.guard import REFERENCE
 from transforms.inputs import Plan
 from transforms.live import INTERRUPTED
 from transforms.shard_report import Totals, json_lines
@@ -21,12 +22,14 @@ from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 FORMAT = 1
 RUN, PLAN, LEGEND = "run.json", "plan.jsonl", "legend.json"
 METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
+DUPLICATES = "duplicates.csv"
 # All that pixelmill ever makes in OUT, in the order of deletion: what says "done" goes first, and
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
     *(SUCCESS, commits.METRICS, METRICS, REPORT),
-    *("masks", "images", "confidence", "records", "model", LEGEND, "MODEL_CARD.md"),
-    *("curves.csv", "curves.png", "checkpoint.npz", "best.npz", PLAN, storage.TEMPORARY, RUN),
+    *("masks", "images", "confidence", "features", "rejected", "records", "model"),
+    *(LEGEND, "MODEL_CARD.md", "curves.csv", "curves.png", "checkpoint.npz", "best.npz"),
+    *(DUPLICATES, PLAN, REFERENCE, storage.TEMPORARY, RUN),
 )
 _VERSIONS_OF = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "numpy", "pyarrow")
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

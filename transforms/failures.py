@@ -19,6 +19,7 @@ REASONS = {
     "timeout": "the model gave no answer within --batch_timeout_s for its batch",
     "not_finite": "the model answered NaN or infinity",
     "id_range": "the model answered a class id that the mask format cannot hold",
+    "rejected": "no attempt passed the checks; --max_attempts says how many there are",
     "mask_missing": "there is no mask for this image",
     "mask_size": "the mask's size is not the image's",
     "mask_format": "the mask is not a picture of class ids",
@@ -30,7 +31,7 @@ class Failure(Exception):
     """Why one record could not be processed. Costs that record, never the shard.
 
     Attributes:
-        stage: "read", "decode", "model" or "encode".
+        stage: "read", "decode", "model", "encode" or "check".
         reason: a key of REASONS.
         message: what was got, what was expected, what to do.
     """

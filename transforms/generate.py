@@ -2,29 +2,41 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from models.binding import Binding
+from models.classifier import Seen
 from models.devices import DeviceOptions, configure
 from models.generator import Generator, Made
 from models.latents import draw
 from models.loading import import_tensorflow
+from transforms.attempts import Asked, Rejection, Settled, until_accepted
+from transforms.checking import (
+    CHECK_COLUMNS,
+    Candidate,
+    Checked,
+    Checks,
+    colour_numbers,
+    histogram_sums,
+    seen_row,
+    seen_sums,
+)
 from transforms.clock import Clock
 from transforms.failures import Failure
+from transforms.guard import Known, Marks, Reference
 from transforms.inputs import Shard
 from transforms.items import NO_LABEL, item_labels
+from transforms.observed import RejectedPicture, ShardObserver
 from transforms.picture_files import PictureFormat, encode_picture
-from transforms.records import Encoded, Item, Record, Result, Stream
-from transforms.replicas import Replicas
+from transforms.records import Encoded, Record, Result, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import Sink
-from transforms.streams import attempt, ordered_map
-from transforms.survive import TIMEOUT_S, Model, Survivor
+from transforms.streams import in_thread, ordered_map
+from transforms.survive import TIMEOUT_S, Survivor
 
 tf = import_tensorflow()
 
@@ -35,13 +47,17 @@ COLUMNS = pa.schema(
         pa.field("format", pa.string()),
         pa.field("image_bytes", pa.int64()),
         pa.field("brightness", pa.float64()),
+        pa.field("saturation", pa.float64()),
         pa.field("clipped", pa.float64()),
         pa.field("label", pa.int32()),
         pa.field("item", pa.int64()),
         pa.field("attempt", pa.int32()),
+        *CHECK_COLUMNS,
+        pa.field("duplicate_of", pa.string()),
     ]
 )
 _AHEAD_ITEMS = 64
+_OPEN_BATCHES = 4  # that items may be open in while one of them is drawn again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +75,7 @@ class GenerateOperator:
         threads: that encode; 0 for one a core.
         batch_timeout_s: for one call of the model; 0 to wait for ever.
         devices: settings of the accelerators.
+        checks: what pictures must pass.
     """
 
     model: str
@@ -71,6 +88,7 @@ class GenerateOperator:
     threads: int = 0
     batch_timeout_s: float = TIMEOUT_S
     devices: DeviceOptions = DeviceOptions()
+    checks: Checks = Checks()
 
     def open(self) -> Work:
         """Loads the model. Raises ModelError."""
@@ -78,31 +96,14 @@ class GenerateOperator:
         return _GenerateWork(self)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Asked:
-    """One item: its number in the run, its label, and how often it was tried before."""
-
-    number: int
-    label: int
-    attempt: int = 0
-
-
 class _GenerateWork:
-    """The work of one process: a model and the threads that encode."""
+    """The work of one process: models and the threads that encode."""
 
     def __init__(self, settings: GenerateOperator) -> None:
         self._settings = settings
-        self._model: Replicas[_Asked, Made] = Replicas(
-            lambda: Generator(settings.model, settings.binding, settings.batch_size),
-            self._survivor,
-        )
-        self._batch_size = self._model.batch_size
-        self._pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, "codec")
-
-    def _survivor(self, load: Callable[[], Model[Made]]) -> Survivor[_Asked, Made]:
-        settings = self._settings
-        return Survivor(
-            load,
+        self._checks = settings.checks
+        self._model: Survivor[Asked, tuple[Made, Seen | None]] = Survivor(
+            self._load,
             lambda asked: draw(
                 settings.binding,
                 settings.seed,
@@ -113,25 +114,72 @@ class _GenerateWork:
             lambda asked: f"item {asked.number}",
             settings.batch_timeout_s,
         )
+        self._batch_size = self._model.model.batch_size
+        self._training = None
+        if settings.checks.reference:
+            self._training = Known(settings.checks.near_bits, Reference.load(settings.sink.root))
+        self._pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, "codec")
+        self._model_thread = ThreadPoolExecutor(1, "model")
 
-    def __call__(self, shard: Shard, clock: Clock) -> Stream[Result]:
+    def _load(self) -> Checked:
+        settings = self._settings
+        generator = Generator(settings.model, settings.binding, settings.batch_size)
+        return Checked(generator, self._checks)
+
+    def __call__(self, shard: Shard, clock: Clock) -> WorkStream:
         ahead = max(_AHEAD_ITEMS, 2 * self._batch_size)
+        observer = ShardObserver(shard.name, self._settings.binding.labels)
 
-        def make(batch: list[Item[_Asked]]) -> list[Item[tuple[_Asked, Made]]]:
-            with clock("model"):
-                return _beside(batch, self._model(batch))
-
-        def encode(made: tuple[_Asked, Made]) -> Result:
+        def encode(item: Settled[Candidate]) -> _Encoded:
             with clock("encode"):
-                return encode_made(*made, self._settings.format)
+                return encode_settled(item, self._settings)
 
-        batches = _batches(item_records(shard, self._settings), self._batch_size)
-        made = ordered_map(self._model.pool, make, batches, self._model.ahead)
-        flat = (item for batch in made for item in batch)
-        return ordered_map(self._pool, attempt(encode), flat, lambda: ahead)
+        settled = in_thread(self._model_thread, self._settle(shard, clock), ahead=2)
+        for done in ordered_map(self._pool, encode, settled, lambda: ahead):
+            observer.add_sums(done.sums)
+            for rejected in done.rejected:
+                observer.add_rejected(rejected)
+            if isinstance(done.result, Result) and done.result.picture is not None:
+                key = done.record.key  # unique in the run: it holds the item's number
+                observer.add(key, done.record.index, done.label, done.result.picture.seen)
+            yield done.record, done.result
+        yield observer.extras()
+
+    def _settle(self, shard: Shard, clock: Clock) -> Iterator[Settled[Candidate]]:
+        """The items of a shard, each with its picture or why there is none."""
+        taken = Known(self._checks.near_bits)
+
+        def make(batch: Sequence[tuple[Record, Asked]]) -> list[Candidate | Failure]:
+            with clock("model"):
+                answers = [answer for _, answer in self._model(batch)]
+            with clock("check"):
+                return [a if isinstance(a, Failure) else self._candidate(*a) for a in answers]
+
+        def judge(asked: Asked, picture: Candidate) -> Rejection | None:
+            rejection = self._checks.rejection(asked.label, picture)
+            return rejection or self._checks.repetition(picture, taken)
+
+        def take(record: Record, picture: Candidate) -> None:
+            picture.twin = taken.twin(picture.marks)
+            taken.add(record.key, picture.marks)
+
+        return until_accepted(
+            item_records(shard, self._settings),
+            make,
+            judge,
+            take,
+            max_attempts=self._checks.max_attempts,
+            batch_size=self._batch_size,
+            window=max(_AHEAD_ITEMS, _OPEN_BATCHES * self._batch_size),
+        )
+
+    def _candidate(self, made: Made, seen: Seen | None) -> Candidate:
+        marks = Marks.of(made.pixels)
+        copy = None if self._training is None else self._training.twin(marks)
+        return Candidate(made, seen, marks, copy)
 
 
-def item_records(shard: Shard, settings: GenerateOperator) -> Iterator[Item[_Asked]]:
+def item_records(shard: Shard, settings: GenerateOperator) -> Iterator[tuple[Record, Asked]]:
     """The records of a shard that is to be made, in order."""
     if shard.items is None:
         raise ValueError(f"shard {shard.name} has no items")
@@ -146,79 +194,117 @@ def item_records(shard: Shard, settings: GenerateOperator) -> Iterator[Item[_Ask
                 features=_features(settings, number, label, name),
                 output_name=key,
             ),
-            _Asked(number, label),
+            Asked(number, label),
         )
 
 
-def _beside(
-    asked: Sequence[Item[_Asked]], made: Sequence[Item[Made]]
-) -> list[Item[tuple[_Asked, Made]]]:
-    """Each picture beside what was asked for."""
-    return [
-        (record, answer if isinstance(answer, Failure) else (want, answer))
-        for (record, want), (_, answer) in zip(asked, made, strict=True)
-        if not isinstance(want, Failure)  # there are none: items are not read
+@dataclasses.dataclass(frozen=True)
+class _Encoded:
+    """A settled item, ready to be written, and what it adds to its shard."""
+
+    record: Record
+    label: int
+    result: Result | Failure
+    rejected: list[RejectedPicture]
+    sums: dict[str, Any]
+
+
+def encode_settled(item: Settled[Candidate], settings: GenerateOperator) -> _Encoded:
+    """Encodes what became of an item: its picture, and those of rejected attempts."""
+    rejected = [
+        RejectedPicture(
+            f"{item.record.key}~{old.asked.attempt}",
+            old.asked,
+            Encoded(encode_picture(old.picture.made.pixels, settings.format), settings.format.name),
+            old.why,
+            seen_row(old.asked.label, old.picture.seen),
+        )
+        for old in item.rejected[:1]
+        if old.picture.made.finite
     ]
+    assert item.answer is not None, "only settled items are encoded"
+    sums = attempt_sums(item)
+    if isinstance(item.answer, Failure):
+        return _Encoded(item.record, item.asked.label, item.answer, rejected, sums)
+    features = _checked_features(item.record.features, item.asked, item.answer.seen)
+    record = dataclasses.replace(item.record, features=features)
+    result = encode_candidate(item.asked, item.answer, settings.format)
+    return _Encoded(record, item.asked.label, result, rejected, sums)
 
 
-def check_finite(made: Made) -> None:
-    """Raises a Failure when the model's numbers are no picture."""
-    if not made.finite:
-        raise Failure("model", "not_finite", "the model answered NaN or infinity; check its card")
+def attempt_sums(item: Settled[Candidate]) -> dict[str, Any]:
+    """What an item adds to the metrics, taken or not: attempts, and what was said of the first."""
+    attempts = len(item.rejected) + (not _was_rejected_last(item))
+    sums: dict[str, Any] = {"attempts_needed": {str(attempts): 1}}
+    reasons: dict[str, int] = {}
+    for old in item.rejected:
+        reasons[old.why.reason] = reasons.get(old.why.reason, 0) + 1
+    label = str(item.asked.label)
+    if item.asked.label != NO_LABEL:
+        sums["asked"] = {label: 1}
+        sums["attempts"] = {label: attempts}
+    if reasons:
+        sums["rejected"] = {label: reasons}
+    first = item.rejected[0].picture if item.rejected else item.answer
+    if isinstance(first, Candidate):
+        seen = seen_sums(item.asked.label, first.seen)
+        sums |= {f"first_{name}": value for name, value in seen.items()}
+        if first.copy is not None:
+            sums["first_copies"] = {first.copy.kind: 1}
+    return sums
 
 
-def encode_made(asked: _Asked, made: Made, how: PictureFormat) -> Result:
-    """Encodes a picture and measures it. Raises a Failure when it is not finite."""
-    check_finite(made)
-    picture = Encoded(encode_picture(made.pixels, how), how.name)
-    label = None if asked.label == NO_LABEL else asked.label
-    row = picture_row(made, picture) | {
-        "label": label,
+def _was_rejected_last(item: Settled[Candidate]) -> bool:
+    """Whether it failed because of its last attempt, and not because the model did."""
+    return isinstance(item.answer, Failure) and item.answer.reason in ("rejected", "not_finite")
+
+
+def encode_candidate(asked: Asked, picture: Candidate, how: PictureFormat) -> Result:
+    """Encodes a picture that was taken and says all that is known of it."""
+    encoded = Encoded(encode_picture(picture.made.pixels, how), how.name)
+    row = picture_row(picture, encoded) | {
+        **seen_row(asked.label, picture.seen),
+        "label": None if asked.label == NO_LABEL else asked.label,
         "item": asked.number,
         "attempt": asked.attempt,
+        "duplicate_of": None if picture.twin is None else picture.twin.name,
     }
-    sums = picture_sums(made, how)
-    if label is not None:
-        sums["labels"] = {str(label): 1}
-    return Result(outputs={"images": picture}, row=row, sums=sums)
+    sums = picture_sums(picture, how) | seen_sums(asked.label, picture.seen)
+    if asked.label != NO_LABEL:
+        sums["labels"] = {str(asked.label): 1}
+    return Result({"images": encoded}, row, sums, row.get("confidence"), picture)
 
 
-def picture_row(made: Made, picture: Encoded) -> dict[str, Any]:
+def picture_row(picture: Candidate, encoded: Encoded) -> dict[str, Any]:
     """What the records file says of a picture that was made."""
+    made, copy = picture.made, picture.copy
     return {
         "width": made.pixels.shape[1],
         "height": made.pixels.shape[0],
-        "format": picture.format,
-        "image_bytes": len(picture.data),
-        "brightness": float(made.pixels.mean()),
+        "format": encoded.format,
+        "image_bytes": len(encoded.data),
         "clipped": made.clipped,
+        "copy_of": None if copy is None else copy.name,
+        "copy_bits": None if copy is None else copy.bits,
+        **colour_numbers(made.pixels),
+        **picture.marks.row(),
     }
 
 
-def picture_sums(made: Made, how: PictureFormat) -> dict[str, Any]:
+def picture_sums(picture: Candidate, how: PictureFormat) -> dict[str, Any]:
     """What a picture that was made adds to the metrics."""
-    height, width = made.pixels.shape[:2]
-    brightness = np.zeros(256, np.int64)
-    brightness[min(255, int(made.pixels.mean()))] = 1
-    return {
+    height, width = picture.made.pixels.shape[:2]
+    sums: dict[str, Any] = {
         "pixels": height * width,
-        "brightness": brightness,
         "widths": {str(width): 1},
         "heights": {str(height): 1},
         "formats": {how.name.upper(): 1},
-        "clipped_images": int(made.clipped > 0.01),
+        "clipped_images": int(picture.made.clipped > 0.01),
+        **histogram_sums(colour_numbers(picture.made.pixels)),
     }
-
-
-def _batches(items: Iterator[Item[_Asked]], size: int) -> Iterator[list[Item[_Asked]]]:
-    batch: list[Item[_Asked]] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    if picture.copy is not None:
+        sums["copies"] = {picture.copy.kind: 1}
+    return sums
 
 
 def _folder(label: int, name: str) -> str:
@@ -232,9 +318,27 @@ def _features(settings: GenerateOperator, number: int, label: int, name: str) ->
     features = example.features.feature
     features["image/generated/seed"].int64_list.value.append(settings.seed)
     features["image/generated/item"].int64_list.value.append(number)
-    features["image/generated/attempt"].int64_list.value.append(0)
     features["image/generated/model"].bytes_list.value.append(settings.fingerprint.encode())
     if label != NO_LABEL:
         features["image/class/label"].int64_list.value.append(label)
         features["image/class/text"].bytes_list.value.append(name.encode())
+        features["image/generated/label_asked"].int64_list.value.append(label)
     return bytes(example.SerializeToString(deterministic=True))
+
+
+def _checked_features(serialized: bytes, asked: Asked, seen: Seen | None) -> bytes:
+    example = tf.train.Example.FromString(serialized)
+    add_seen_features(example, asked.label, seen)
+    attempt = example.features.feature["image/generated/attempt"]
+    attempt.int64_list.value.append(asked.attempt)
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def add_seen_features(example: Any, label: int, seen: Seen | None) -> None:
+    """Notes in a tf.Example what the verifier says of its picture."""
+    row = seen_row(label, seen)
+    if row:
+        features = example.features.feature
+        predicted = features["image/generated/label_predicted"]
+        predicted.int64_list.value.append(row["predicted"])
+        features["image/generated/confidence"].float_list.value.append(row["confidence"])

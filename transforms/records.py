@@ -2,9 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from transforms.failures import Failure
+
+if TYPE_CHECKING:
+    from transforms.checking import Candidate
 
 T = TypeVar("T")
 
@@ -54,9 +57,27 @@ class Result:
         row: values of the operator's columns in the records file.
         sums: what the record adds to the metrics of its shard (see transforms/sums.py).
         rank: how sure the result is, 0 to 1, for choosing pictures to show; None when unknown.
+        picture: what was made, and all that is known of it, for those who go on from it.
     """
 
     outputs: Mapping[str, Encoded]
     row: Mapping[str, Any]
     sums: Mapping[str, Any]
     rank: float | None = None
+    picture: "Candidate | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What a shard has besides its records; a work may end with it.
+
+    Attributes:
+        files: content by path relative to OUT.
+        sums: that no single result stands for.
+    """
+
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    sums: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+WorkStream = Iterator[tuple[Record, Result | Failure] | Extras]

@@ -8,12 +8,13 @@ from models.errors import UserError
 from transforms.clock import Clock
 from transforms.inputs import Shard
 from transforms.live import INTERRUPTED, LIVE, Interrupted
-from transforms.records import Result, Stream
+from transforms.records import Extras, WorkStream
 from transforms.shard_report import ShardReport
 from transforms.sink import Sink
 
-# What an operator does to a shard: a result or a failure for every record, in their order.
-Work = Callable[[Shard, Clock], Stream[Result]]
+# What an operator does to a shard: a result or a failure for every record, in their order; at the
+# end what the shard has besides.
+Work = Callable[[Shard, Clock], WorkStream]
 
 
 class Operator(Protocol):
@@ -43,9 +44,12 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
         LIVE.update(sink.root, shard.name, 0, 0)
         clock = Clock()
         with sink.open(shard, clock) as writer:
-            for record, result in work()(shard, clock):
+            for done in work()(shard, clock):
                 with clock("write"):
-                    writer.write(record, result)
+                    if isinstance(done, Extras):
+                        writer.add(done)
+                    else:
+                        writer.write(*done)
                 LIVE.update(sink.root, shard.name, writer.read, writer.failed)
             return writer.commit()
     except Interrupted:  # a report, not an exception: no retry, no traceback, no waiting

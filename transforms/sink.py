@@ -31,7 +31,7 @@ from transforms.commits import commit_path, read_commit
 from transforms.failures import Failure, Problem
 from transforms.features import feature_column
 from transforms.inputs import Shard
-from transforms.records import Encoded, Record, Result
+from transforms.records import Encoded, Extras, Record, Result
 from transforms.shard_report import FileEntry, Highlights, ShardReport
 from transforms.sums import Sums, add, log_bin, plain
 from transforms.tfrecord import write_record
@@ -103,6 +103,7 @@ class ShardWriter:
         self._features: list[bytes] = []
         self._sums: Sums = {}
         self._failed: dict[str, int] = {}
+        self._extra_files: dict[str, bytes] = {}
         self._bytes_in = 0
         self._highlights = Highlights(shard.name)
 
@@ -141,6 +142,11 @@ class ShardWriter:
         self._rows.append(row | texts)  # paths in them may be no UTF-8
         self._features.append(record.features)
 
+    def add(self, extras: Extras) -> None:
+        """Adds what the shard has besides its records."""
+        self._extra_files.update(extras.files)
+        self._sums = add(self._sums, extras.sums)
+
     def commit(self) -> ShardReport:
         """Publishes the files and creates the commit record.
 
@@ -156,6 +162,7 @@ class ShardWriter:
             return first
         with self._clock("commit"):
             files = self._pictures.publish()
+            files += [self._write(path, data) for path, data in self._extra_files.items()]
             files.append(self._write_records())
         report = ShardReport(
             shard=self._shard.name,
@@ -193,8 +200,9 @@ class ShardWriter:
             table = table.append_column("features", features)
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer, compression="zstd")
-        data = buffer.getvalue().to_pybytes()
-        path = f"{RECORDS}/{self._shard.name}.parquet"
+        return self._write(f"{RECORDS}/{self._shard.name}.parquet", buffer.getvalue().to_pybytes())
+
+    def _write(self, path: str, data: bytes) -> FileEntry:
         storage.write(self._sink.root, path, data)
         return FileEntry(path, len(data), storage.crc32c(data))
 

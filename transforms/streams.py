@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
-from typing import Generic, TypeVar
+from itertools import repeat
+from typing import Generic, TypeVar, cast
 
 from transforms.failures import Failure
 from transforms.records import Item
@@ -49,6 +50,15 @@ def _result(future: Future[U], waiting: Callable[[], AbstractContextManager[obje
         return future.result()
     with waiting():
         return future.result()
+
+
+def in_thread(thread: Executor, items: Iterator[T], ahead: int) -> Iterator[T]:
+    """Draws items in a pool of one thread, at most `ahead` before they are asked for."""
+    end = object()
+    for item in ordered_map(thread, lambda _: next(items, end), repeat(None), lambda: ahead):
+        if item is end:
+            return
+        yield cast(T, item)
 
 
 def attempt(function: Callable[[T], U]) -> Callable[[Item[T]], Item[U]]:

@@ -5,18 +5,31 @@ import dataclasses
 import pyarrow as pa
 
 from models.binding import Binding
+from models.classifier import Seen
 from models.devices import DeviceOptions, configure
 from models.generator import Made, Translator
+from models.loading import import_tensorflow
+from transforms.attempts import Asked, failure_of
+from transforms.checking import CHECK_COLUMNS, Candidate, Checked, Checks, seen_row, seen_sums
+from transforms.clock import Clock
 from transforms.decode import DecodePolicy, Facts
-from transforms.generate import check_finite, picture_row, picture_sums
+from transforms.failures import Failure
+from transforms.generate import add_seen_features, picture_row, picture_sums
+from transforms.guard import Known, Marks, Reference
+from transforms.inputs import Shard
+from transforms.items import NO_LABEL
+from transforms.observed import RejectedPicture, ShardObserver
 from transforms.picture_files import CHANGED, PictureFormat, encode_picture
 from transforms.picture_work import PictureWork, Settings
-from transforms.records import Encoded, Result
+from transforms.records import Encoded, Record, Result, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
 from transforms.survive import TIMEOUT_S
 
+tf = import_tensorflow()
+
+LABEL = "image/class/label"
 COLUMNS = pa.schema(
     [
         pa.field("width", pa.int32()),
@@ -26,8 +39,12 @@ COLUMNS = pa.schema(
         pa.field("format", pa.string()),
         pa.field("image_bytes", pa.int64()),
         pa.field("brightness", pa.float64()),
+        pa.field("saturation", pa.float64()),
         pa.field("source_brightness", pa.float64()),
         pa.field("clipped", pa.float64()),
+        pa.field("label", pa.int32()),
+        *CHECK_COLUMNS,
+        pa.field("duplicate_of", pa.string()),
     ]
 )
 
@@ -47,6 +64,7 @@ class TranslateOperator:
         threads: that decode and encode; 0 for one a core.
         batch_timeout_s: for one call of the model; 0 to wait for ever.
         devices: settings of the accelerators.
+        checks: what pictures must pass.
     """
 
     model: str
@@ -59,28 +77,113 @@ class TranslateOperator:
     threads: int = 0
     batch_timeout_s: float = TIMEOUT_S
     devices: DeviceOptions = DeviceOptions()
+    checks: Checks = Checks()
 
     def open(self) -> Work:
-        """Loads the model. Raises ModelError."""
+        """Loads the models. Raises ModelError."""
         configure(self.devices)
-        settings = Settings(self.policy, self.features, self.threads, self.batch_timeout_s)
+        return _TranslateWork(self)
 
-        def load() -> Translator:
-            return Translator(self.model, self.binding, self.batch_size)
 
-        return PictureWork(
-            settings, load, lambda facts, made: encode_translated(facts, made, self.format)
+class _TranslateWork:
+    """The work of one process: pictures are made, then looked at in their order."""
+
+    def __init__(self, settings: TranslateOperator) -> None:
+        self._settings = settings
+        self._checks = settings.checks
+        self._training = None
+        if settings.checks.reference:
+            self._training = Known(settings.checks.near_bits, Reference.load(settings.sink.root))
+        self._work = PictureWork(
+            Settings(
+                settings.policy, settings.features, settings.threads, settings.batch_timeout_s
+            ),
+            self._load,
+            self._encode,
         )
 
+    def _load(self) -> Checked:
+        settings = self._settings
+        translator = Translator(settings.model, settings.binding, settings.batch_size)
+        return Checked(translator, self._checks)
 
-def encode_translated(facts: Facts, made: Made, how: PictureFormat) -> Result:
-    """Encodes a picture and measures it. Raises a Failure when it is not finite."""
-    check_finite(made)
-    picture = Encoded(encode_picture(made.pixels, how), how.name)
-    row = picture_row(made, picture) | {
+    def _encode(self, facts: Facts, answer: tuple[Made, Seen | None]) -> Result:
+        made, seen = answer
+        check_finite(made)
+        marks = Marks.of(made.pixels)
+        copy = None if self._training is None else self._training.twin(marks)
+        return encode_translated(facts, Candidate(made, seen, marks, copy), self._settings.format)
+
+    def __call__(self, shard: Shard, clock: Clock) -> WorkStream:
+        verifier = self._checks.verifier
+        observer = ShardObserver(shard.name, len(verifier.binding.classes) if verifier else 0)
+        taken = Known(self._checks.near_bits)
+        for record, result in self._work(shard, clock):
+            if isinstance(result, Failure) or result.picture is None:
+                yield record, result
+                continue
+            label = label_of(record.features)
+            picture, asked = result.picture, Asked(record.index, label)
+            why = self._checks.rejection(label, picture)
+            if (why := why or self._checks.repetition(picture, taken)) is not None:
+                row = seen_row(label, picture.seen)
+                shown = result.outputs["images"]
+                observer.add_rejected(RejectedPicture(record.key, asked, shown, why, row))
+                yield record, failure_of([why])
+                continue
+            picture.twin = taken.twin(picture.marks)
+            taken.add(record.key, picture.marks)
+            observer.add(f"{shard.name}\0{record.key}", record.index, label, picture.seen)
+            yield _labelled(record, label, picture.seen), _judged(result, label, picture)
+        yield observer.extras()
+
+
+def encode_translated(facts: Facts, picture: Candidate, how: PictureFormat) -> Result:
+    """Encodes a picture and measures it."""
+    encoded = Encoded(encode_picture(picture.made.pixels, how), how.name)
+    row = picture_row(picture, encoded) | {
         "source_width": facts.size_hw[1],
         "source_height": facts.size_hw[0],
         "source_brightness": facts.brightness,
     }
-    sums = picture_sums(made, how) | {"source_formats": {facts.format: 1}}
-    return Result(outputs={"images": picture}, row=row, sums=sums)
+    sums = picture_sums(picture, how) | {"source_formats": {facts.format: 1}}
+    return Result({"images": encoded}, row, sums, picture=picture)
+
+
+def check_finite(made: Made) -> None:
+    """Raises a Failure when the model's numbers are no picture."""
+    if not made.finite:
+        raise Failure("model", "not_finite", "the model answered NaN or infinity; check its card")
+
+
+def label_of(features: bytes) -> int:
+    """The label of a tf.Example, of its feature image/class/label; NO_LABEL when it has none."""
+    found = tf.train.Example.FromString(features).features.feature
+    if LABEL not in found:
+        return NO_LABEL
+    values = found[LABEL].int64_list.value
+    return int(values[0]) if len(values) == 1 and values[0] >= 0 else NO_LABEL
+
+
+def _labelled(record: Record, label: int, seen: Seen | None) -> Record:
+    """The record with what the verifier says among its features."""
+    if seen is None or seen.probabilities is None:
+        return record
+    example = tf.train.Example.FromString(record.features)
+    for name in ("label_predicted", "confidence"):  # of an earlier run
+        example.features.feature.pop(f"image/generated/{name}", None)
+    add_seen_features(example, label, seen)
+    features = bytes(example.SerializeToString(deterministic=True))
+    return dataclasses.replace(record, features=features)
+
+
+def _judged(result: Result, label: int, picture: Candidate) -> Result:
+    """The result with what the verifier says, and with its twin."""
+    seen = seen_row(label, picture.seen)
+    row = {
+        "label": None if label == NO_LABEL else label,
+        "duplicate_of": None if picture.twin is None else picture.twin.name,
+    }
+    sums = dict(result.sums) | seen_sums(label, picture.seen)
+    rank = seen.get("confidence")
+    return dataclasses.replace(result, row={**result.row, **seen, **row}, sums=sums, rank=rank)

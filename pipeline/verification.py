@@ -1,0 +1,202 @@
+"""The models that look at generated pictures, and the training images they are compared with."""
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from models.binding import Binding
+from models.card import load_card
+from models.classifier import (
+    Bound,
+    bind_classifier,
+    bind_features,
+    is_standard_inception,
+    probe_classifier,
+)
+from models.errors import ModelError, UserError
+from models.signatures import ModelInfo, read_model
+from pipeline import jobs, run_files
+from transforms import storage
+from transforms.checking import DROPS, Checks
+from transforms.describe import COLUMNS, DescribeOperator, gather
+from transforms.guard import INDEX, REFERENCE
+from transforms.inputs import Plan, plan_input
+from transforms.sink import Sink
+from transforms.sources import FeatureNames
+
+_ATTEMPTS = 10
+
+
+def bind_checks(
+    flags: argparse.Namespace, labels: int, classes: tuple[str, ...], redraws: bool
+) -> tuple[Checks, dict[str, Any]]:
+    """Reads, binds and probes the models that look.
+
+    Args:
+        labels: that the generator can be asked for; 0 for none, or for those of an input.
+        classes: their names.
+        redraws: whether a rejected picture can be drawn again.
+
+    Returns:
+        What operators need, and what the run's identity says of it.
+
+    Raises:
+        UserError: flags contradict one another, or a model cannot be used.
+    """
+    _check_flags(flags, labels, redraws)
+    verifier = features = None
+    identity: dict[str, Any] = {}
+    standard = False
+    if flags.verifier:
+        info = _read(flags.verifier)
+        binding = bind_classifier(info, load_card(flags.verifier_card, {}))
+        verifier = Bound(info.path, probe_classifier(info.path, binding))
+        identity["verifier"] = _identity(info, verifier.binding)
+        standard = is_standard_inception(info, verifier.binding)
+        _check_classes(flags.verifier, verifier.binding.classes, labels, classes)
+    if flags.feature_model:
+        info = _read(flags.feature_model)
+        binding = bind_features(info, load_card(flags.feature_model_card, {}))
+        features = Bound(info.path, probe_classifier(info.path, binding, wants_scores=False))
+        identity["feature_model"] = _identity(info, features.binding)
+        standard = is_standard_inception(info, features.binding)
+    may_reject = flags.accept == "agree" or flags.min_confidence > 0 or bool(flags.drop)
+    checks = Checks(
+        verifier=verifier,
+        feature_model=features,
+        accept=flags.accept,
+        min_confidence=flags.min_confidence,
+        max_attempts=(flags.max_attempts or (_ATTEMPTS if may_reject else 1)) if redraws else 1,
+        drop=tuple(sorted(flags.drop)),
+        near_bits=flags.near_bits,
+        reference=bool(flags.reference),
+    )
+    return checks, identity | {
+        "accept": checks.accept,
+        "min_confidence": checks.min_confidence,
+        "max_attempts": checks.max_attempts,
+        "drop": list(checks.drop),
+        "near_bits": checks.near_bits,
+        "standard_inception": standard,
+    }
+
+
+def plan_reference(flags: argparse.Namespace, out: str) -> Plan | None:
+    """The shards of --reference. Raises UserError."""
+    if not flags.reference:
+        return None
+    plan = plan_input(flags.reference, out=out)
+    jobs.check_first_record(plan, FeatureNames(flags.image_feature, flags.key_feature))
+    return plan
+
+
+def reference_describer(
+    plan: Plan | None,
+    operator: DescribeOperator,
+    notes: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    options: Any,
+) -> Callable[[], None] | None:
+    """What is to be done before shards are made: the reference is looked at, shard by shard, as a
+    run of its own below OUT that is resumed like any other. None without a reference."""
+    if plan is None:
+        return None
+
+    def describe() -> None:
+        root = operator.sink.root
+        run = run_files.Run("describe", {"input": jobs.input_identity(plan), **identity}, notes)
+        run_files.begin(root, run, plan, overwrite=False)
+        if not storage.exists(os.path.join(root, INDEX)):
+            jobs.process(plan, operator, 1.0, options, run.job)
+            metrics = run_files.read_metrics(root)
+            if not metrics["complete"] or not metrics["records"]["written"]:
+                raise UserError(
+                    f"the reference {notes['input']} could not be read as a whole: "
+                    f"{metrics['records']['failed']:,} images failed, errors of shards are "
+                    f"{metrics['shards']['errors'] or 'none'}; give the same command again, or "
+                    "another --reference"
+                )
+            storage.write(root, INDEX, gather(root, plan).to_bytes())
+
+    return describe
+
+
+def describe_operator(
+    flags: argparse.Namespace, out: str, checks: Checks, batch_size: int, **how: Any
+) -> DescribeOperator:
+    """The operator that looks at the reference of a run."""
+    return DescribeOperator(
+        sink=Sink(os.path.join(out, REFERENCE), "images", as_files=True, columns=COLUMNS),
+        batch_size=batch_size,
+        checks=dataclasses.replace(checks, reference=False),
+        features=FeatureNames(flags.image_feature, flags.key_feature),
+        threads=flags.threads or 0,
+        batch_timeout_s=flags.batch_timeout_s,
+        devices=jobs.device_options(flags),
+        **how,
+    )
+
+
+def _read(path: str) -> ModelInfo:
+    try:
+        return read_model(jobs.absolute(path))
+    except (OSError, ValueError) as error:
+        raise ModelError(str(error)) from error
+
+
+def _identity(info: ModelInfo, binding: Binding) -> dict[str, Any]:
+    return {"fingerprint": info.fingerprint, **dataclasses.asdict(binding)}
+
+
+def _check_flags(flags: argparse.Namespace, labels: int, redraws: bool) -> None:
+    unknown = sorted(set(flags.drop) - set(DROPS))
+    for problem, found in (
+        (f"--drop={','.join(unknown)}: expected copies, duplicates or both", bool(unknown)),
+        (
+            "--drop=copies needs training images to compare with; give --reference",
+            "copies" in flags.drop and not flags.reference,
+        ),
+        (
+            "--accept=agree and --min_confidence need a classifier that predicts labels; "
+            "give --verifier",
+            (flags.accept == "agree" or flags.min_confidence > 0) and not flags.verifier,
+        ),
+        (
+            "--accept=agree compares labels, and the model takes none; leave it out",
+            flags.accept == "agree" and redraws and labels == 0,
+        ),
+        (
+            "--max_attempts has no effect: what is made of a picture is the same each time; "
+            "leave it out",
+            flags.max_attempts is not None and not redraws,
+        ),
+    ):
+        if found:
+            raise UserError(problem)
+    for name in ("verifier", "feature_model"):
+        if getattr(flags, f"{name}_card") and not getattr(flags, name):
+            raise UserError(f"--{name}_card is the card of a model; give --{name} too")
+
+
+def _check_classes(
+    path: str, known: tuple[str, ...], labels: int, classes: tuple[str, ...]
+) -> None:
+    """Raises UserError when labels of generator and verifier cannot be compared."""
+    if labels and len(known) != labels:
+        raise UserError(
+            f"--verifier={path} tells {len(known)} classes apart, but the generator has {labels} "
+            "labels; their ids must mean the same"
+        )
+    named = [names for names in (known, classes) if names and not _are_default(names)]
+    if labels and len(named) == 2 and named[0] != named[1]:
+        differ = next(i for i, pair in enumerate(zip(*named, strict=True)) if pair[0] != pair[1])
+        raise UserError(
+            f"--verifier={path} names class {differ} {named[0][differ]!r}, the generator "
+            f"{named[1][differ]!r}; their ids must mean the same, correct the names in a card"
+        )
+
+
+def _are_default(names: tuple[str, ...]) -> bool:
+    return all(name == f"class {i}" for i, name in enumerate(names))
