@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 from models.errors import UserError
-from pipeline.run_files import OURS, SUCCESS, RunError, read_plan, read_run
+from pipeline.run_files import OURS, RUN, SUCCESS, RunError, read_plan, read_run
 from pipeline.train_state import training_status
 from transforms import storage
 from transforms.commits import (
@@ -13,10 +13,11 @@ from transforms.commits import (
     committed_totals,
     read_commit,
 )
+from transforms.guard import INDEX, REFERENCE
 from transforms.inputs import Shard
 from transforms.shard_report import ShardReport
 
-_SHARD_FOLDERS = ("masks", "images", "confidence", "records", "metrics")
+_SHARD_FOLDERS = ("masks", "images", "confidence", "features", "rejected", "records", "metrics")
 _SHOWN = 20
 
 
@@ -59,7 +60,7 @@ def verify(out: str) -> list[str]:
     if run.job.startswith("train"):
         raise RunError(f"{out} is a training; verify checks runs over shards. See its metrics.json")
     shards = read_plan(out).shards
-    known = set(OURS)
+    known = {*OURS, INDEX}
     problems: list[str] = []
     for shard in shards:
         report = _read_report(out, shard, problems)
@@ -67,6 +68,8 @@ def verify(out: str) -> list[str]:
             known.add(commit_path(shard.name))
             problems += _check_shard(out, report)
             known.update(file.path for file in report.files)
+    if storage.exists(os.path.join(out, REFERENCE, RUN)):
+        problems += [f"{REFERENCE}/{line}" for line in verify(os.path.join(out, REFERENCE))]
     if not problems and not storage.exists(os.path.join(out, SUCCESS)):
         problems.append(f"{SUCCESS} is missing: give the command of the run again to finish it")
     return problems + [f"{path}: belongs to no committed shard" for path in _strangers(out, known)]
@@ -115,7 +118,9 @@ def _check_shard(out: str, report: ShardReport) -> Iterator[str]:
 def _strangers(out: str, known: set[str]) -> Iterator[str]:
     for path, _ in storage.list_files(out):
         top = path.partition("/")[0]
+        if top == REFERENCE:
+            continue  # a run of its own
         if top == storage.TEMPORARY:
             continue  # attempts under way, or dead ones that the end of the run clears
-        if path not in known and (top in _SHARD_FOLDERS or "/" in path or top not in OURS):
+        if path not in known and (top in _SHARD_FOLDERS or "/" in path or top not in known):
             yield path

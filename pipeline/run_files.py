@@ -3,8 +3,10 @@
 import colorsys
 import dataclasses
 import json
+import logging
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -22,7 +24,7 @@ from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 FORMAT = 1
 RUN, PLAN, LEGEND = "run.json", "plan.jsonl", "legend.json"
 METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
-DUPLICATES = "duplicates.csv"
+DUPLICATES = "duplicates.csv"  # pictures that repeat an earlier one
 # All that pixelmill ever makes in OUT, in the order of deletion: what says "done" goes first, and
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
@@ -202,17 +204,36 @@ def finish(totals: Totals, out: str) -> Totals:
         return totals
     from pipeline.report import write_report  # its libraries are for this moment only
 
-    planned = len(read_plan(out).shards)
+    plan, run = read_plan(out), read_run(out)
+    planned = len(plan.shards)
     complete = is_complete(totals, planned)
     metrics = metrics_of(totals, planned, _read_legend(out))
+    if run is not None and run.job == "generate":
+        metrics["scorecard"] = _scorecard(out, plan, run, metrics["sums"])
     storage.write(out, METRICS, json_lines(metrics))
-    write_report(out)
+    if run is None or run.job != "describe":
+        write_report(out)
     if complete:
         storage.write(out, SUCCESS, b"")
         storage.delete_tree(os.path.join(out, storage.TEMPORARY))
     else:
         storage.delete(os.path.join(out, SUCCESS))
     return totals
+
+
+def _scorecard(out: str, plan: Plan, run: Run, sums: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is to be said of generated pictures; None, with a message, when files are damaged."""
+    from pipeline.scorecard import measure
+
+    try:
+        reference = (
+            read_metrics(os.path.join(out, REFERENCE)) if "reference" in run.identity else None
+        )
+        return measure(out, plan, sums, run.identity, reference)
+    except (OSError, ValueError, KeyError) as error:
+        logging.getLogger(__name__).exception("the scorecard of %s could not be made", out)
+        print(f"pixelmill: no scorecard: {type(error).__name__}: {error}", file=sys.stderr)
+        return None
 
 
 def is_complete(totals: Totals, planned: int) -> bool:

@@ -1,6 +1,7 @@
 """The table that a run ends with."""
 
 import os
+from typing import Any
 
 from pipeline.run_files import REPORT, read_metrics
 from transforms.failures import REASONS
@@ -35,6 +36,7 @@ def summary(out: str, took_s: float) -> str:
         share = ignored / metrics["sums"]["pixels"]
         lines.append(f"  ignored      {'(the ignore id)':<20} {share:8.2%} of pixels")
     lines += _label_lines(metrics["metrics"].get("labels", []))
+    lines += _scorecard_lines(metrics.get("scorecard"))
     if clipped := metrics["sums"].get("clipped_images"):
         lines.append(
             f"  RANGE    {clipped:,} images have over 1 % of their numbers outside --output_range"
@@ -50,6 +52,26 @@ def summary(out: str, took_s: float) -> str:
     if not metrics["complete"]:
         lines.append("  NOT COMPLETE  give the same command again to go on")
     return "\n".join([*lines, "", f"report: {os.path.join(out, REPORT)}"])
+
+
+def _scorecard_lines(card: dict[str, Any] | None) -> list[str]:
+    """What is not good, and which classes fell short."""
+    if card is None:
+        return []
+    lines = [
+        f"  {finding['level'].upper():<9}{finding['name']} {finding['value']}: {finding['text']}"
+        for finding in card["findings"]
+        if finding["level"] != "good"
+    ]
+    short = [row for row in card["classes"] if row["written"] < row["asked"]]
+    lines += [
+        f"  SHORT    {row['asked'] - row['written']:,} of {row['asked']:,} pictures of "
+        f"{row['name']} are missing"
+        for row in short[:_SHOWN_CLASSES]
+    ]
+    if len(short) > _SHOWN_CLASSES:
+        lines.append(f"  SHORT    ... {len(short) - _SHOWN_CLASSES} more in metrics.json")
+    return lines
 
 
 def _class_lines(named: dict[str, list[dict[str, object]]]) -> list[str]:

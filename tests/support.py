@@ -29,15 +29,18 @@ def content(out: str | Path) -> dict[str, str]:
     """What a run promises to be always the same: a digest of every output, clock readings aside."""
     found: dict[str, str] = {}
     root = Path(out)
-    for folder in ("masks", "images", "confidence", "records"):
+    for folder in ("masks", "images", "confidence", "features", "rejected", "records"):
         for path in sorted(root.glob(f"{folder}/**/*")):
             if path.is_file():
                 found[str(path.relative_to(root))] = _digest(path.read_bytes())
+    if (root / "reference").exists():
+        found |= {f"reference/{name}": value for name, value in content(root / "reference").items()}
     for path in [*sorted(root.glob("metrics/**/*.json")), root / "metrics.json"]:
         fields = json.loads(path.read_bytes())
         del fields["clock"]
         found[str(path.relative_to(root))] = _digest(json.dumps(fields).encode())
-    for path in (root / "plan.jsonl", root / "_SUCCESS", *root.glob("legend.json")):
+    optional = (p for name in ("legend.json", "index.npz", "duplicates.csv") for p in root.glob(name))
+    for path in (root / "plan.jsonl", root / "_SUCCESS", *optional):
         found[path.name] = _digest(path.read_bytes())
     return found
 

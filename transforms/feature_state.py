@@ -13,6 +13,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -190,7 +191,7 @@ class FeatureState:
                     groups = arrays["score_groups"].tolist()
                     scores = {g: ScoreSums(*s) for g, s in zip(groups, sums, strict=True)}
                 return FeatureState(moments, scores, sample)
-        except (KeyError, OSError, EOFError, IndexError) as error:
+        except (KeyError, OSError, EOFError, IndexError, ValueError, BadZipFile) as error:
             raise ValueError(f"it is no state of features: {error}") from error
 
 

@@ -1,0 +1,173 @@
+"""Scores of generated pictures: quotients of merged sums, and distances of merged features."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.feature_state import FeatureState, Sample
+from transforms.fidelity import (
+    Coverage,
+    Estimate,
+    inception_score,
+    kid,
+    precision_recall,
+    random_subsets,
+)
+from transforms.moments import Moments, frechet_distance
+
+KID_SUBSETS, KID_ROWS = 100, 1000
+_CLASS_SUBSETS = 20
+_LEAST_ROWS = 10  # of either side, for anything to be said
+_NEIGHBOURS = 3
+_ROWS_A_FEATURE = 10  # with fewer, most of a Frechet distance may be bias
+
+Floats = npt.NDArray[np.float64]
+
+
+class Agreement(NamedTuple):
+    """How predicted labels agree with asked ones.
+
+    Attributes:
+        accuracy: share of pictures on the diagonal.
+        precision, recall, f1: by class, float64 [C]; NaN for one that was never predicted, never
+            asked for, or neither.
+    """
+
+    accuracy: float
+    precision: Floats
+    recall: Floats
+    f1: Floats
+
+
+def agreement(confusion: npt.NDArray[np.int64]) -> Agreement:
+    """Of int64 [C, C], rows are asked labels. F1 is 2 TP / (2 TP + FP + FN)."""
+    hits = np.diag(confusion).astype(np.float64)
+    predicted, asked = confusion.sum(axis=0), confusion.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Agreement(
+            float(hits.sum() / confusion.sum()) if confusion.sum() else float("nan"),
+            np.where(predicted > 0, hits / predicted, np.nan),
+            np.where(asked > 0, hits / asked, np.nan),
+            np.where(predicted + asked > 0, 2 * hits / (predicted + asked), np.nan),
+        )
+
+
+def chance_accuracy(confusion: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """The accuracy that pictures would have by chance if their content did not depend on the asked
+    label, with the same predictions, and its standard deviation."""
+    total = max(1, int(confusion.sum()))
+    shares = confusion.sum(axis=0) * confusion.sum(axis=1) / total**2
+    chance = float(shares.sum())
+    return chance, float(np.sqrt(max(chance * (1 - chance), 1e-12) / total))
+
+
+def confusion_of(sums: Mapping[str, Mapping[str, int]], classes: int) -> npt.NDArray[np.int64]:
+    """int64 [C, C] of {asked: {predicted: count}}. Labels beyond are left out."""
+    matrix = np.zeros((classes, classes), np.int64)
+    for asked, row in sums.items():
+        for predicted, count in row.items():
+            if int(asked) < classes and int(predicted) < classes:
+                matrix[int(asked), int(predicted)] += count
+    return matrix
+
+
+def histogram_distance(a: Sequence[int], b: Sequence[int]) -> float:
+    """Earth mover's distance of two histograms of equal bins, in bins; NaN if one is empty."""
+    first, second = (np.asarray(counts, np.float64) for counts in (a, b))
+    if not first.sum() or not second.sum():
+        return float("nan")
+    gaps = np.cumsum(first / first.sum()) - np.cumsum(second / second.sum())
+    return float(np.abs(gaps).sum())
+
+
+class Distances(NamedTuple):
+    """Generated from real pictures; None where there are too few.
+
+    Attributes:
+        n, m: generated and real pictures behind the Frechet distance.
+        frechet: biased upwards when `few`.
+        few: fewer than ten pictures a feature on one side.
+        rows: generated and real pictures of the samples behind the others.
+        kid, coverage: of the samples.
+    """
+
+    n: int
+    m: int
+    frechet: float | None
+    few: bool
+    rows: tuple[int, int]
+    kid: Estimate | None
+    coverage: Coverage | None
+
+    def to_json(self) -> dict[str, Any]:
+        found = self._asdict()
+        for name in ("kid", "coverage"):
+            value = found[name]
+            found[name] = None if value is None else value._asdict()
+        return found
+
+
+def distances(
+    made: tuple[Moments, npt.NDArray[np.float32]],
+    real: tuple[Moments, npt.NDArray[np.float32]],
+    subsets: int = KID_SUBSETS,
+) -> Distances:
+    """Of moments and sampled rows of both sides."""
+    (a, x), (b, y) = made, real
+    least = min(a.n, b.n)
+    rows = min(len(x), len(y))
+    enough = rows >= _LEAST_ROWS
+    size = min(KID_ROWS, rows if rows < 2 * _LEAST_ROWS else rows // 2)
+    return Distances(
+        n=a.n,
+        m=b.n,
+        frechet=frechet_distance(a, b) if least >= _LEAST_ROWS else None,
+        few=least < _ROWS_A_FEATURE * len(a.mean),
+        rows=(len(x), len(y)),
+        kid=kid(x, y, random_subsets(len(x), len(y), size, subsets)) if enough else None,
+        coverage=precision_recall(x, y, _NEIGHBOURS) if enough else None,
+    )
+
+
+def compare(made: FeatureState, real: FeatureState) -> dict[str, Any]:
+    """All distances of generated from real pictures: over all, by class, and their floor.
+
+    The floor is what the same numbers are between two halves of the real sample, of as many
+    pictures as there are generated ones, if the sample has them: nothing can be better.
+    """
+    x, y = made.sample, real.sample
+    found: dict[str, Any] = {
+        "all": distances(
+            (made.all_moments(), x.features), (real.all_moments(), y.features)
+        ).to_json()
+    }
+    half = min(len(y.features) // 2, len(x.features))
+    if half >= _LEAST_ROWS:
+        first, second = y.features[:half], y.features[-half:]  # in the order of hashes: by chance
+        found["floor"] = distances(
+            (Moments.of(first), first), (Moments.of(second), second)
+        ).to_json()
+    labels = sorted((made.moments.keys() & real.moments.keys()) - {-1})
+    found["classes"] = {
+        str(label): distances(
+            (made.moments[label], _rows(x, label)),
+            (real.moments[label], _rows(y, label)),
+            _CLASS_SUBSETS,
+        ).to_json()
+        for label in labels
+    }
+    return found
+
+
+def inception_scores(state: FeatureState) -> dict[str, Any] | None:
+    """{"all": score, "n": pictures}; None without a verifier."""
+    sums = state.all_scores()
+    if sums is None:
+        return None
+    return {"all": inception_score(sums), "n": sums.n}
+
+
+def _rows(sample: Sample, label: int) -> npt.NDArray[np.float32]:
+    return np.asarray(sample.features[sample.labels == label])
