@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from models.callables import Call
-from models.card import Channels, Distribution, Encoding, Fit, Kind, Layout, OtherRole, Role
+from models.card import MASKS, Channels, Distribution, Encoding, Fit, Kind, Layout, OtherRole, Role
 
 Size = tuple[int, int]
 
@@ -96,7 +96,7 @@ class Binding:
         tags: of the graph to load; None for the loader's own choice.
         input_dtype: dtype that the signature takes.
         input_layout: NHWC or NCHW.
-        channels: RGB, BGR, L or Y.
+        channels: RGB, BGR, L or Y; ids or one_hot for masks.
         value_range: (low, high) that 0 and 255 become.
         mean, std: by channel, after that; None for none.
         size_hw: fixed (height, width) of the input, or None when any size goes.
@@ -111,6 +111,7 @@ class Binding:
         threshold: for one probability or logit a pixel.
         id_offset: added to the model's class ids; negative ones become void.
         void_id: the model's class id that means "unlabelled".
+        input_classes: of one-hot masks, how many channels.
         features_name: of a classifier, the output with its features; "" for its scores.
         classes: names by id; () until probed when the card names none.
         colors: "#rrggbb" by id; () for the built-in palette.
@@ -150,6 +151,7 @@ class Binding:
     output_channels: Literal["RGB", "BGR", "L"] = "RGB"
     id_offset: int = 0
     void_id: int | None = None
+    input_classes: int = 0
     features_name: str = ""
 
     @property
@@ -165,6 +167,10 @@ class Binding:
     @property
     def takes_picture(self) -> bool:
         return self.input_name != ""
+
+    @property
+    def takes_mask(self) -> bool:
+        return self.channels in MASKS
 
     @property
     def makes_picture(self) -> bool:

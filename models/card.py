@@ -34,7 +34,8 @@ import yaml
 from models.errors import ModelError
 from models.signatures import newest_version
 
-Channels = Literal["RGB", "BGR", "L", "Y"]
+Channels = Literal["RGB", "BGR", "L", "Y", "ids", "one_hot"]
+MASKS = ("ids", "one_hot")  # channels of a model that takes class ids, not a picture
 Layout = Literal["NHWC", "NCHW"]
 Kind = Literal["logits", "softmax", "sigmoid", "class_ids", "image"]
 Role = Literal["image", "bytes", "example"]
@@ -66,7 +67,9 @@ class InputCard(_Strict):
         mean, std: after that, (x - mean) / std by channel, in the order of `channels`.
         channels: order of the channels; "L" is grey, one channel. "Y" is the brightness of YCbCr
             (JPEG's, full range): a picture that the model makes gets the colours of the one that
-            it was made from.
+            it was made from. "ids" and "one_hot": the model makes pictures of masks, and is given
+            the class ids of their pixels in one channel, or a channel for each class.
+        classes: of masks, how many; told by a one-hot shape.
         layout: NHWC or NCHW; read off the shape when it can be.
         size: [height, width] of the input; read off the shape when it is fixed.
         fit: how a picture gets to a fixed size. stretch: both sides to the size; letterbox: scaled
@@ -88,6 +91,7 @@ class InputCard(_Strict):
     mean: list[pydantic.FiniteFloat] | None = None
     std: list[pydantic.FiniteFloat] | None = None
     channels: Channels = "RGB"
+    classes: Positive | None = None
     layout: Layout | None = None
     size: tuple[Positive, Positive] | None = None
     fit: Fit = "stretch"
@@ -104,6 +108,9 @@ class InputCard(_Strict):
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "InputCard":
+        given = [name for name in ("range", "mean", "std") if getattr(self, name) is not None]
+        if given and self.channels in MASKS:
+            raise ValueError(f"class ids are not scaled: leave out {', '.join(given)}")
         wanted = 1 if self.channels in ("L", "Y") else 3
         for name in ("mean", "std"):
             given = getattr(self, name)

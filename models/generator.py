@@ -35,11 +35,13 @@ class Made:
         finite: whether all its numbers were finite; the pixels mean nothing when not.
         clipped: share of the numbers that were outside the range by more than a grey level, 0
             to 1. Large for a wrong range.
+        mask: uint8 [h, w], class ids of its pixels, when it was made of a mask.
     """
 
     pixels: npt.NDArray[np.uint8]
     finite: bool
     clipped: float
+    mask: npt.NDArray[np.uint8] | None = None
 
 
 class Generator:
@@ -117,6 +119,8 @@ class Translator:
             made = _made(_cut(self._finish(part), placed), self.binding)
             if self.binding.channels == "Y" and self.binding.output_channels != "L":
                 made = [_coloured(grey, image) for grey, image in zip(made, run, strict=True)]
+            elif self.binding.takes_mask:
+                made = [_masked(picture, mask) for picture, mask in zip(made, run, strict=True)]
             answers += made
         return answers
 
@@ -168,6 +172,14 @@ def _cut(arrays: dict[str, Any], placed: Placement) -> dict[str, Any]:
         for pair in (placed.offset_yx, placed.size_hw)
     )
     return arrays | {"pixels": pixels[:, top : top + height, left : left + width]}
+
+
+def _masked(made: Made, mask: Image) -> Made:
+    """A picture with the mask that it was made of, at its own size by nearest neighbour."""
+    height, width = made.pixels.shape[:2]
+    ids = Pillow.fromarray(np.ascontiguousarray(mask[..., 0]))
+    ids = ids.resize((width, height), Pillow.Resampling.NEAREST)
+    return dataclasses.replace(made, mask=np.asarray(ids))
 
 
 def _coloured(grey: Made, image: Image) -> Made:

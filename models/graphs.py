@@ -23,6 +23,8 @@ BINS = 256
 
 def prepare_graph(tf: Any, binding: Binding) -> Any:
     """A function of uint8 [n, H, W, 3] and their placement: the model's input."""
+    if binding.takes_mask:
+        return _mask_graph(tf, binding)
     low, high = binding.value_range
     dtype = tf.as_dtype(binding.input_dtype if binding.role == "image" else "uint8")
     resizes = binding.size_hw is not None or binding.max_side_px is not None
@@ -77,6 +79,24 @@ def prepare_graph(tf: Any, binding: Binding) -> Any:
         return _examples(tf, x.numpy(), binding.feature) if binding.role == "example" else x
 
     return call
+
+
+def _mask_graph(tf: Any, binding: Binding) -> Any:
+    """The same for masks, whose three channels are all the class ids: ids or one-hot."""
+    dtype = tf.as_dtype(binding.input_dtype)
+
+    @tf.function(reduce_retracing=True)
+    def prepare(masks: Any, size_hw: Any) -> Any:
+        x = tf.image.resize(tf.cast(masks[..., :1], tf.int32), size_hw, method="nearest")
+        if binding.multiple_of is not None:
+            x = _continued(tf, x, _padded(size_hw, binding))
+        if binding.channels == "one_hot":
+            x = tf.one_hot(x[..., 0], binding.input_classes, dtype=tf.float32)
+        if binding.input_layout == "NCHW":
+            x = tf.transpose(x, [0, 3, 1, 2])
+        return tf.saturate_cast(x, dtype)
+
+    return lambda masks, placed: prepare(tf.constant(masks), tf.constant(placed.size_hw))
 
 
 def finish_graph(tf: Any, binding: Binding) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from models.binding import Binding, OtherInput
 from models.callables import ITSELF
-from models.card import Channels, Layout, ModelCard, Role, parse_range
+from models.card import MASKS, Channels, Layout, ModelCard, Role, parse_range
 from models.errors import ModelError
 from models.rules_inputs import bind_others
 from models.signatures import ModelInfo, SignatureInfo, TensorInfo
@@ -80,6 +80,7 @@ def bind(
         max_side_px=card.input.max_side,
         multiple_of=_multiple_of(image, size_hw, card) if image else None,
         fixed_batch=_fixed_batch(image, signature, others),
+        input_classes=_mask_classes(image, layout, card) if image else 0,
         role=role,
         feature=card.input.feature,
         scalar_input=image is not None and image.shape == (),
@@ -160,7 +161,7 @@ def _pick_input(
         image = _named(info, signature.inputs, card.input.name, "input", signature)
     else:
         free = [t for t in signature.inputs if t.name not in card.inputs]
-        images = [t for t in free if _may_be_image(t)]
+        images = [t for t in free if _may_be_image(t, card)]
         if not images:  # strings whose names say so; beside them may be a key
             images = [t for t in free if _may_be_encoded(t) and _encoded_role(t) is not None]
         if makes_picture and not images and not (len(free) == 1 and _may_be_encoded(free[0])):
@@ -172,7 +173,7 @@ def _pick_input(
                 f"image, expected one; choose it by --input_name. It offers\n  {signature}"
             )
         image = candidates[0]
-    if not _may_be_image(image) and not _may_be_encoded(image):
+    if not _may_be_image(image, card) and not _may_be_encoded(image):
         raise ModelError(
             f"{info.path}: input {image} cannot take pixels: expected uint8 or float of rank 4, "
             "[batch, height, width, channels], or strings of rank 1 that hold encoded images; "
@@ -227,8 +228,10 @@ def _named(
     )
 
 
-def _may_be_image(tensor: TensorInfo) -> bool:
+def _may_be_image(tensor: TensorInfo, card: ModelCard) -> bool:
     """Whether a tensor takes pixels. [N, 1, 1, 512] is of rank 4 too, and takes noise."""
+    if card.input.channels in MASKS:
+        return tensor.dtype in _IMAGE_DTYPES + _INTEGERS and _rank(tensor) in (None, 4)
     if tensor.dtype not in _IMAGE_DTYPES or _rank(tensor) not in (None, 4):
         return False
     shape = tensor.shape or (None,) * 4
@@ -333,6 +336,10 @@ def _input_geometry(image: TensorInfo, card: ModelCard) -> tuple[Layout, tuple[i
             )
     if height is not None and width is not None:
         return layout, (height, width)
+    if card.input.channels in MASKS and card.input.fit != "stretch":
+        raise ModelError(
+            f"--fit={card.input.fit} puts bars around, and masks have none; leave it out"
+        )
     if size is None and card.input.fit != "stretch" and height is None and width is None:
         raise ModelError(
             f"--fit={card.input.fit} needs a size to fit into, and input {image} takes any; "
@@ -346,7 +353,9 @@ def _input_geometry(image: TensorInfo, card: ModelCard) -> tuple[Layout, tuple[i
 def _channels(image: TensorInfo, layout: Layout, card: ModelCard) -> Channels:
     axis = 3 if layout == "NHWC" else 1
     found = image.shape[axis] if image.shape and image.dtype != "string" else None
-    wanted = 1 if card.input.channels in ("L", "Y") else 3
+    if card.input.channels == "one_hot":
+        return "one_hot"
+    wanted = 1 if card.input.channels in ("L", "Y", "ids") else 3
     if found is None or found == wanted:
         return card.input.channels
     if found == 1:
@@ -357,8 +366,26 @@ def _channels(image: TensorInfo, layout: Layout, card: ModelCard) -> Channels:
     )
 
 
+def _mask_classes(image: TensorInfo, layout: Layout, card: ModelCard) -> int:
+    """How many classes the masks have that a model takes; 0 when nobody says."""
+    found = image.shape[3 if layout == "NHWC" else 1] if image.shape else None
+    said = card.input.classes
+    if card.input.channels != "one_hot":
+        return said or 0
+    if found is not None and said not in (None, found):
+        raise ModelError(f"input {image} takes {found} classes, the card says {said}; correct it")
+    if (classes := found or said) is None:
+        raise ModelError(
+            f"input {image} does not say how many classes its masks have; give --set "
+            "input.classes=N"
+        )
+    return classes
+
+
 def _value_range(image: TensorInfo, card: ModelCard) -> tuple[float, float]:
     asked = None if card.input.range is None else parse_range(card.input.range)
+    if card.input.channels in MASKS:
+        return 0.0, 255.0
     if image.dtype not in _FLOATS:
         if asked not in (None, (0.0, 255.0)) or card.input.mean or card.input.std:
             raise ModelError(

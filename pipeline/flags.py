@@ -201,7 +201,11 @@ def _add_model_flags(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--mean", type=numbers, metavar="R,G,B", help="subtracted after that")
     group.add_argument("--std", type=numbers, metavar="R,G,B", help="divided by after that")
-    group.add_argument("--channels", choices=("RGB", "BGR", "L", "Y"), help="default RGB")
+    group.add_argument(
+        "--channels",
+        choices=("RGB", "BGR", "L", "Y", "ids", "one_hot"),
+        help="default RGB; ids and one_hot are of models that make pictures of masks",
+    )
     group.add_argument("--input_layout", choices=("NHWC", "NCHW"), help="default: by the shape")
     group.add_argument(
         "--image_size",

@@ -23,6 +23,7 @@ from transforms.tfrecord import BadRecord, read_records
 tf = import_tensorflow()
 
 LONGEST_PX = 240
+THUMBNAIL_PX = 112
 _UNKNOWN_COLOR = "#9a9a9a"  # of ids that are in no legend
 _PHOTO_QUALITY = 80
 
@@ -58,7 +59,8 @@ class Gallery:
     Attributes:
         out: OUT.
         job: "segment": images are in the input, masks in OUT; "pack": both are in OUT;
-            "generate": what was made is in OUT, what it was made from in the input, if anything.
+            "generate": what was made is in OUT, what it was made from in the input, if anything;
+            "describe": images are in the input, and nothing else is.
         shards: the plan's, by name.
         names: of the features in the input's tf.Examples.
         policy: how the run decoded.
@@ -89,6 +91,20 @@ class Gallery:
                     found.setdefault((name, index), (Cell("image", problem=why),))
         return found
 
+    def thumbnails(self, places: Collection[Place]) -> dict[Place, Cell]:
+        """Each picture of a generate or describe run alone, at its own size or made smaller."""
+        found: dict[Place, Cell] = {}
+        for name in sorted({name for name, _ in places}):
+            indices = frozenset(index for shard, index in places if shard == name)
+            fetch = self._made if self.job == "generate" else self._images
+            try:
+                images = fetch(self.shards[name], indices)
+            except Exception as error:  # as in `cells`
+                why = f"shard {name} cannot be shown: {type(error).__name__}: {error}"
+                images = dict.fromkeys(indices, _unreadable(why))
+            found |= {(name, index): thumbnail(image) for index, image in images.items()}
+        return found
+
     def _shard_cells(
         self, shard: Shard, indices: Collection[int]
     ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
@@ -103,6 +119,10 @@ class Gallery:
             for index in indices:
                 source = self._make(sources[index], None) if index in sources else ()
                 yield index, (*source, *self._make(made[index], None))
+            return
+        if self.job == "describe":
+            for index, image in self._images(shard, indices).items():
+                yield index, self._make(image, None)
             return
         images = self._images(shard, indices)
         masks = self._masks(shard, indices)
@@ -207,6 +227,22 @@ class Gallery:
             return np.asarray(palette, np.uint8)[inverse.reshape(height, width)]
         except Exception as error:  # whatever Pillow's plugins raise for a damaged file
             raise Failure("read", "mask_format", f"the mask cannot be read: {error}") from error
+
+
+def thumbnail(image: _Found) -> Cell:
+    """A picture of at most THUMBNAIL_PX; small ones keep every pixel."""
+    try:
+        if isinstance(image, Failure):
+            raise image
+        pixels = decode(image, DecodePolicy(draft_px=2 * THUMBNAIL_PX)).pixels
+    except Failure as failure:
+        return Cell("image", problem=failure.message)
+    longest = max(pixels.shape[:2])
+    if longest <= THUMBNAIL_PX:
+        return _drawing("image", pixels)
+    height, width = (max(1, side * THUMBNAIL_PX // longest) for side in pixels.shape[:2])
+    small = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+    return _photo("image", np.asarray(small))
 
 
 def _packed_pair(features: dict[str, bytes] | Failure) -> tuple[_Found, _Found | None]:

@@ -51,6 +51,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         "versions": {name: version(name) for name in ("tensorflow", "pillow")},
     }
     batch_size, policy = identity["batch_size"], DecodePolicy(flags.max_pixels, flags.alpha)
+    masks = dataclasses.replace(policy, ids=binding.takes_mask)
     how = PictureFormat(flags.image_format, flags.quality, CHANGED if plan else MADE)
     identity["format"] = dataclasses.asdict(how)
     if plan is not None:
@@ -61,7 +62,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 binding=binding,
                 sink=Sink(out, "images", as_files=as_files, columns=translate.COLUMNS),
                 batch_size=batch_size,
-                policy=policy,
+                policy=masks,
                 features=names,
                 format=how,
                 threads=flags.threads or 0,
@@ -70,7 +71,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 checks=checks,
             )
         )
-        identity |= {"decode": dataclasses.asdict(policy), "features": names._asdict()}
+        identity |= {"decode": dataclasses.asdict(masks), "features": names._asdict()}
     else:
         plan = plan_generation(flags, binding)
         operator = generate.GenerateOperator(

@@ -12,7 +12,9 @@ _HISTOGRAMS = (
     ("confidence", 1.0, "Confidence", "probability of the chosen class, by pixel"),
     ("entropy", 1.0, "Entropy", "0 when one class has all the probability, 1 when all are equal"),
     ("margin", 1.0, "Margin", "between the two likeliest classes, by pixel"),
+    ("verifier_confidence", 1.0, "Verifier", "its probability of the class that it sees, by image"),
     ("brightness", 255.0, "Brightness", "mean of each image, 0 black to 255 white"),
+    ("saturation", 255.0, "Saturation", "mean of each image, 0 grey to 255 pure colours"),
 )
 _BINS = 64
 _WIDTH, _HEIGHT = 400, 170

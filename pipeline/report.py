@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from pipeline import plots
 from pipeline.gallery import Gallery, Place
+from pipeline.report_generated import generated_pictures
 from pipeline.run_files import LEGEND, REPORT, RUN, default_color, read_metrics, read_plan
 from transforms import storage
 from transforms.commits import commit_path
@@ -106,6 +107,11 @@ def _render(out: str) -> str:
         for row in sorted(named.get("classes", []), key=lambda row: -row["pixels"])
     ]
     busy_s = busy_seconds(out, plan)
+    card, names, shown = metrics.get("scorecard"), [], None
+    if card is not None:
+        names = list(run["identity"]["model"]["classes"])
+        names = names or list(run["identity"]["checks"].get("verifier", {}).get("classes", ()))
+        shown = generated_pictures(out, plan, card, gallery, names)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -127,6 +133,9 @@ def _render(out: str) -> str:
         settings=_flat(run["identity"]),
         metrics=metrics,
         verdict=verdict(metrics),
+        card=card,
+        names=names,
+        shown=shown,
         busy_s=busy_s,
         images_per_s=metrics["records"]["read"] / busy_s if busy_s else None,
         sheets=sheets,
@@ -176,7 +185,20 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
             "Complete",
             f"{records['failed']:,} of {records['read']:,} images failed, within the budget.",
         )
+    bad = [f["name"].lower() for f in findings_of(metrics) if f["level"] == "bad"]
+    if bad:
+        return Verdict(
+            "warn",
+            f"Complete, but the scorecard warns of {', '.join(bad)}",
+            f"All {records['read']:,} pictures were made; what they are worth, the scorecard says.",
+        )
     return Verdict("good", "Complete", f"All {records['read']:,} images were processed.")
+
+
+def findings_of(metrics: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    """Findings of the scorecard; none for a run without one."""
+    found: Sequence[Mapping[str, str]] = (metrics.get("scorecard") or {}).get("findings", ())
+    return found
 
 
 def contact_sheets(highlights: Mapping[str, Any]) -> list[Sheet]:

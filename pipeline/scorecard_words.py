@@ -100,16 +100,18 @@ def _duplicates(card: Mapping[str, Any]) -> list[dict[str, str]]:
     share = (found["exact"] + found["near"]) / n
     rejected = card["rejected"].get("duplicate", 0)
     dropped = rejected / max(1, card["attempts"])
+    known = "reference" in card  # without one, nobody knows how alike good pictures are
     level = GOOD
-    if found["exact"] / n > 0.01 or share > max(0.1, 3 * usual) or dropped > 0.5:
+    if found["exact"] / n > 0.01 or share > (max(0.1, 3 * usual) if known else 0.5):
         level = BAD
-    elif found["exact"] or share > max(0.02, 2 * usual) or dropped > 0.1:
+    elif found["exact"] or share > (max(0.02, 2 * usual) if known else 0.1) or dropped > 0.1:
         level = WARN
+    level = BAD if dropped > 0.5 else level
     text = (
         f"{found['exact']:,} of {n:,} pictures equal an earlier one to the last pixel, "
         f"{found['near']:,} more are nearly equal to one."
     )
-    if "reference" in card:
+    if known:
         text += f" Among the training images {usual:.1%} have a near twin."
     if level == BAD:
         text = f"The generator has collapsed to few pictures: {text}"

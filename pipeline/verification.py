@@ -108,7 +108,8 @@ def reference_describer(
         root = operator.sink.root
         run = run_files.Run("describe", {"input": jobs.input_identity(plan), **identity}, notes)
         run_files.begin(root, run, plan, overwrite=False)
-        if not storage.exists(os.path.join(root, INDEX)):
+        done = [os.path.join(root, name) for name in (INDEX, run_files.SUCCESS)]
+        if not all(map(storage.exists, done)):
             jobs.process(plan, operator, 1.0, options, run.job)
             metrics = run_files.read_metrics(root)
             if not metrics["complete"] or not metrics["records"]["written"]:

@@ -39,7 +39,9 @@ def content(out: str | Path) -> dict[str, str]:
         fields = json.loads(path.read_bytes())
         del fields["clock"]
         found[str(path.relative_to(root))] = _digest(json.dumps(fields).encode())
-    optional = (p for name in ("legend.json", "index.npz", "duplicates.csv") for p in root.glob(name))
+    optional = (
+        p for name in ("legend.json", "index.npz", "duplicates.csv") for p in root.glob(name)
+    )
     for path in (root / "plan.jsonl", root / "_SUCCESS", *optional):
         found[path.name] = _digest(path.read_bytes())
     return found

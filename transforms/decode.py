@@ -35,11 +35,14 @@ class DecodePolicy:
         alpha: "drop" keeps the colours under transparent pixels; "white" and "black" composite.
         draft_px: when set, a JPEG may be decoded at 1/2, 1/4 or 1/8 size as long as neither side
             becomes smaller than this many pixels.
+        ids: the picture is a mask: palette indices and grey values are class ids, 0 to 255, and
+            all three channels hold them.
     """
 
     max_pixels: int = MAX_PIXELS
     alpha: Alpha = "drop"
     draft_px: int | None = None
+    ids: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _decode(data: bytes, policy: DecodePolicy) -> Picture:
             ) from error
         orientation = max(orientation, _orientation(image))
         upright = ImageOps.exif_transpose(image)
-        pixels = _to_rgb(upright, policy.alpha)
+        pixels = _to_ids(upright) if policy.ids else _to_rgb(upright, policy.alpha)
         facts = Facts(
             size_hw=(pixels.shape[0], pixels.shape[1]),
             stored_hw=stored_hw,
@@ -164,6 +167,20 @@ def _to_rgb(image: Image.Image, alpha: Alpha) -> npt.NDArray[np.uint8]:
         ground = Image.new("RGBA", rgba.size, alpha)
         return np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))
     return np.asarray(image.convert("RGB"))
+
+
+def _to_ids(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
+        raise Failure(
+            "decode",
+            "mask_format",
+            f"got a picture of mode {image.mode}, expected class ids in one channel (L, P, 1 or 16 "
+            "bit); if the masks are in another feature of the shards, name it by --image_feature",
+        )
+    ids = np.asarray(image)
+    if ids.max() > 255 or ids.min() < 0:
+        raise Failure("decode", "id_range", f"the mask has the id {ids.max()}, expected 0 to 255")
+    return np.repeat(ids.astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
 
 
 def _grey_to_uint8(image: Image.Image) -> npt.NDArray[np.uint8]:

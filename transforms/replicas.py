@@ -78,6 +78,7 @@ class Replicas(Generic[T, A]):
         for one in self._all:
             self._free.put(one)
         self.pool = ThreadPoolExecutor(len(loads), "model")
+        self.copies = len(loads)
         self.binding = self._all[0].model.binding
         self.batch_size = self._all[0].model.batch_size
 
@@ -96,4 +97,4 @@ class Replicas(Generic[T, A]):
 
     def ahead(self) -> int:
         """Batches that may be under way or wait: one more than there are copies."""
-        return len(self._all) + 1
+        return self.copies + 1

@@ -21,6 +21,7 @@ from transforms.items import NO_LABEL
 from transforms.observed import RejectedPicture, ShardObserver
 from transforms.picture_files import CHANGED, PictureFormat, encode_picture
 from transforms.picture_work import PictureWork, Settings
+from transforms.png import encode_png
 from transforms.records import Encoded, Record, Result, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import Sink
@@ -147,7 +148,10 @@ def encode_translated(facts: Facts, picture: Candidate, how: PictureFormat) -> R
         "source_brightness": facts.brightness,
     }
     sums = picture_sums(picture, how) | {"source_formats": {facts.format: 1}}
-    return Result({"images": encoded}, row, sums, picture=picture)
+    outputs = {"images": encoded}
+    if picture.made.mask is not None:  # the label of what was made
+        outputs["masks"] = Encoded(encode_png(picture.made.mask), "png")
+    return Result(outputs, row, sums, picture=picture)
 
 
 def check_finite(made: Made) -> None:
