@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from models.binding import Binding
-from models.card import load_card
+from models.card import ModelCard, load_card, own_card
 from models.classifier import (
     Bound,
     bind_classifier,
@@ -50,15 +50,15 @@ def bind_checks(
     identity: dict[str, Any] = {}
     standard = False
     if flags.verifier:
-        info = _read(flags.verifier)
-        binding = bind_classifier(info, load_card(flags.verifier_card, {}))
+        info, card = _read(flags.verifier, flags.verifier_card)
+        binding = bind_classifier(info, card)
         verifier = Bound(info.path, probe_classifier(info.path, binding))
         identity["verifier"] = _identity(info, verifier.binding)
         standard = is_standard_inception(info, verifier.binding)
         _check_classes(flags.verifier, verifier.binding.classes, labels, classes)
     if flags.feature_model:
-        info = _read(flags.feature_model)
-        binding = bind_features(info, load_card(flags.feature_model_card, {}))
+        info, card = _read(flags.feature_model, flags.feature_model_card)
+        binding = bind_features(info, card)
         features = Bound(info.path, probe_classifier(info.path, binding, wants_scores=False))
         identity["feature_model"] = _identity(info, features.binding)
         standard = is_standard_inception(info, features.binding)
@@ -140,9 +140,12 @@ def describe_operator(
     )
 
 
-def _read(path: str) -> ModelInfo:
+def _read(model: str, given: str | None) -> tuple[ModelInfo, ModelCard]:
+    """A model, and the card that was given, or that lies in it, or an empty one."""
+    path = jobs.absolute(model)
+    card = load_card(given or own_card(path), {})
     try:
-        return read_model(jobs.absolute(path))
+        return read_model(path, card.tags), card
     except (OSError, ValueError) as error:
         raise ModelError(str(error)) from error
 

@@ -56,6 +56,7 @@ COLUMNS = pa.schema(
         pa.field("duplicate_of", pa.string()),
     ]
 )
+PREDICTED, CONFIDENCE = "image/generated/label_predicted", "image/generated/confidence"
 _AHEAD_ITEMS = 64
 _OPEN_BATCHES = 4  # that items may be open in while one of them is drawn again
 
@@ -226,7 +227,7 @@ def encode_settled(item: Settled[Candidate], settings: GenerateOperator) -> _Enc
     sums = attempt_sums(item)
     if isinstance(item.answer, Failure):
         return _Encoded(item.record, item.asked.label, item.answer, rejected, sums)
-    features = _checked_features(item.record.features, item.asked, item.answer.seen)
+    features = _checked_features(item.record.features, item.asked, item.answer)
     record = dataclasses.replace(item.record, features=features)
     result = encode_candidate(item.asked, item.answer, settings.format)
     return _Encoded(record, item.asked.label, result, rejected, sums)
@@ -326,19 +327,24 @@ def _features(settings: GenerateOperator, number: int, label: int, name: str) ->
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def _checked_features(serialized: bytes, asked: Asked, seen: Seen | None) -> bytes:
+def _checked_features(serialized: bytes, asked: Asked, picture: Candidate) -> bytes:
     example = tf.train.Example.FromString(serialized)
-    add_seen_features(example, asked.label, seen)
+    describe_picture(example, asked.label, picture)
     attempt = example.features.feature["image/generated/attempt"]
     attempt.int64_list.value.append(asked.attempt)
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def add_seen_features(example: Any, label: int, seen: Seen | None) -> None:
-    """Notes in a tf.Example what the verifier says of its picture."""
-    row = seen_row(label, seen)
+def describe_picture(example: Any, label: int, picture: Candidate) -> None:
+    """Notes in a tf.Example the size of its picture, and what the verifier says of it."""
+    features = example.features.feature
+    row = seen_row(label, picture.seen)
+    numbers = dict(zip(("image/height", "image/width"), picture.made.pixels.shape[:2], strict=True))
+    for name in (PREDICTED, CONFIDENCE):  # of an earlier run
+        features.pop(name, None)
     if row:
-        features = example.features.feature
-        predicted = features["image/generated/label_predicted"]
-        predicted.int64_list.value.append(row["predicted"])
-        features["image/generated/confidence"].float_list.value.append(row["confidence"])
+        numbers[PREDICTED] = row["predicted"]
+        features[CONFIDENCE].float_list.value.append(row["confidence"])
+    for name, number in numbers.items():
+        features[name].ClearField("kind")
+        features[name].int64_list.value.append(number)

@@ -14,7 +14,7 @@ from transforms.checking import CHECK_COLUMNS, Candidate, Checked, Checks, seen_
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy, Facts
 from transforms.failures import Failure
-from transforms.generate import add_seen_features, picture_row, picture_sums
+from transforms.generate import describe_picture, picture_row, picture_sums
 from transforms.guard import Known, Marks, Reference
 from transforms.inputs import Shard
 from transforms.items import NO_LABEL
@@ -135,7 +135,8 @@ class _TranslateWork:
             picture.twin = taken.twin(picture.marks)
             taken.add(record.key, picture.marks)
             observer.add(f"{shard.name}\0{record.key}", record.index, label, picture.seen)
-            yield _labelled(record, label, picture.seen), _judged(result, label, picture)
+            told = record if self._settings.sink.as_files else _described(record, label, picture)
+            yield told, _judged(result, label, picture)
         yield observer.extras()
 
 
@@ -169,14 +170,10 @@ def label_of(features: bytes) -> int:
     return int(values[0]) if len(values) == 1 and values[0] >= 0 else NO_LABEL
 
 
-def _labelled(record: Record, label: int, seen: Seen | None) -> Record:
-    """The record with what the verifier says among its features."""
-    if seen is None or seen.probabilities is None:
-        return record
+def _described(record: Record, label: int, picture: Candidate) -> Record:
+    """The record with what is known of the picture that was made of it among its features."""
     example = tf.train.Example.FromString(record.features)
-    for name in ("label_predicted", "confidence"):  # of an earlier run
-        example.features.feature.pop(f"image/generated/{name}", None)
-    add_seen_features(example, label, seen)
+    describe_picture(example, label, picture)
     features = bytes(example.SerializeToString(deterministic=True))
     return dataclasses.replace(record, features=features)
 
