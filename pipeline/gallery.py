@@ -117,6 +117,9 @@ class Gallery:
             made = self._made(shard, indices)
             sources = {} if shard.items is not None else self._images(shard, indices)
             for index in indices:
+                if self.policy.ids:  # made of masks
+                    yield index, self._make(made[index], sources[index])
+                    continue
                 source = self._make(sources[index], None) if index in sources else ()
                 yield index, (*source, *self._make(made[index], None))
             return
@@ -195,7 +198,7 @@ class Gallery:
         try:
             if isinstance(image, Failure):
                 raise image
-            policy = dataclasses.replace(self.policy, draft_px=2 * LONGEST_PX)
+            policy = dataclasses.replace(self.policy, draft_px=2 * LONGEST_PX, ids=False)
             picture = _shrink(decode(image, policy).pixels)
             cells = [_photo("image", picture)]
         except Failure as failure:
