@@ -89,15 +89,16 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         )
         identity |= {"seed": flags.seed, "as_files": flags.as_files}
     identity["checks"] = looked
+    classes = binding.classes or (checks.verifier.binding.classes if checks.verifier else ())
     if reference is not None:
         identity["reference"] = jobs.input_identity(reference)
     describe = verification.reference_describer(
         reference,
         verification.describe_operator(
-            flags, out, checks, batch_size, policy=policy, classes=binding.classes
+            flags, out, checks, batch_size, policy=policy, classes=classes
         ),
         {"input": flags.reference},
-        {"checks": looked, "classes": binding.classes},
+        {"checks": looked, "classes": classes},
         options,
     )
     run = run_files.Run(

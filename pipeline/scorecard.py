@@ -255,7 +255,8 @@ def _class_rows(
         }
         if first is not None:
             row |= {part: first[part][label] for part in ("precision", "recall", "f1")}
-        rows.append(row | {"distances": by_class.get(key)})
+        score = card.get("inception_score", {}).get("classes", {}).get(key)
+        rows.append(row | {"inception_score": score, "distances": by_class.get(key)})
     return rows
 
 

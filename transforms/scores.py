@@ -162,11 +162,12 @@ def compare(made: FeatureState, real: FeatureState) -> dict[str, Any]:
 
 
 def inception_scores(state: FeatureState) -> dict[str, Any] | None:
-    """{"all": score, "n": pictures}; None without a verifier."""
+    """{"all": score, "n": pictures, "classes": {label: score}}; None without a verifier."""
     sums = state.all_scores()
     if sums is None:
         return None
-    return {"all": inception_score(sums), "n": sums.n}
+    by_class = {str(g): inception_score(s) for g, s in sorted(state.scores.items()) if g >= 0}
+    return {"all": inception_score(sums), "n": sums.n, "classes": by_class}
 
 
 def _rows(sample: Sample, label: int) -> npt.NDArray[np.float32]:
