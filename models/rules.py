@@ -368,10 +368,10 @@ def _channels(image: TensorInfo, layout: Layout, card: ModelCard) -> Channels:
 
 def _mask_classes(image: TensorInfo, layout: Layout, card: ModelCard) -> int:
     """How many classes the masks have that a model takes; 0 when nobody says."""
-    found = image.shape[3 if layout == "NHWC" else 1] if image.shape else None
     said = card.input.classes
     if card.input.channels != "one_hot":
         return said or 0
+    found = image.shape[3 if layout == "NHWC" else 1] if image.shape else None
     if found is not None and said not in (None, found):
         raise ModelError(f"input {image} takes {found} classes, the card says {said}; correct it")
     if (classes := found or said) is None:

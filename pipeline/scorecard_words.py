@@ -135,8 +135,7 @@ def _coverage(card: Mapping[str, Any]) -> list[dict[str, str]]:
     if not found or not found["all"]["coverage"]:
         return []
     coverage, floor = found["all"]["coverage"], (found.get("floor") or {}).get("coverage")
-    n, m = found["all"]["rows"]
-    behind = f"({n:,} generated, {m:,} training images)"
+    behind = f"(of {found['all']['rows']:,} generated and as many training images)"
     result = []
     for name, key, bad_text, good_text in (
         (
@@ -168,14 +167,16 @@ def _distance(card: Mapping[str, Any]) -> list[dict[str, str]]:
     if not found or found["all"]["frechet"] is None:
         return []
     every, floor = found["all"], found.get("floor")
-    text = f"{reference['metric']} of {every['n']:,} generated from {every['m']:,} training images"
+    text = f"Between the features of {every['n']:,} generated and {every['m']:,} training images"
     if floor and floor["frechet"] is not None:
         text += (
             f"; between two halves of the training images, of {floor['n']:,} each, it is "
             f"{floor['frechet']:.4g}"
         )
     if every["kid"]:
-        text += f". KID is {every['kid']['mean']:.4g} ± {every['kid']['std']:.2g}, with no bias"
+        text += (
+            f". KID is {every['kid']['mean']:.4g} ± {every['kid']['std']:.2g}, which has no bias"
+        )
     text += ". "
     if every["few"]:
         text += (

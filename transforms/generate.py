@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,10 +33,11 @@ from transforms.items import NO_LABEL, item_labels
 from transforms.observed import RejectedPicture, ShardObserver
 from transforms.picture_files import PictureFormat, encode_picture
 from transforms.records import Encoded, Record, Result, WorkStream
+from transforms.replicas import Replicas
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.streams import in_thread, ordered_map
-from transforms.survive import TIMEOUT_S, Survivor
+from transforms.survive import TIMEOUT_S, Model, Survivor
 
 tf = import_tensorflow()
 
@@ -58,7 +59,7 @@ COLUMNS = pa.schema(
 )
 PREDICTED, CONFIDENCE = "image/generated/label_predicted", "image/generated/confidence"
 _AHEAD_ITEMS = 64
-_OPEN_BATCHES = 4  # that items may be open in while one of them is drawn again
+_OPEN_ROUNDS = 4  # of the model, in which items may be open while one of them is drawn again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +104,27 @@ class _GenerateWork:
     def __init__(self, settings: GenerateOperator) -> None:
         self._settings = settings
         self._checks = settings.checks
-        self._model: Survivor[Asked, tuple[Made, Seen | None]] = Survivor(
-            self._load,
+        self._model: Replicas[Asked, tuple[Made, Seen | None]] = Replicas(
+            self._load, self._survivor
+        )
+        self._batch_size = self._model.batch_size
+        self._training = None
+        if settings.checks.reference:
+            self._training = Known(settings.checks.near_bits, Reference.load(settings.sink.root))
+        self._pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, "codec")
+        self._rounds = ThreadPoolExecutor(1, "rounds")
+
+    def _load(self) -> Checked:
+        settings = self._settings
+        generator = Generator(settings.model, settings.binding, settings.batch_size)
+        return Checked(generator, self._checks)
+
+    def _survivor(
+        self, load: Callable[[], Model[tuple[Made, Seen | None]]]
+    ) -> Survivor[Asked, tuple[Made, Seen | None]]:
+        settings = self._settings
+        return Survivor(
+            load,
             lambda asked: draw(
                 settings.binding,
                 settings.seed,
@@ -115,17 +135,6 @@ class _GenerateWork:
             lambda asked: f"item {asked.number}",
             settings.batch_timeout_s,
         )
-        self._batch_size = self._model.model.batch_size
-        self._training = None
-        if settings.checks.reference:
-            self._training = Known(settings.checks.near_bits, Reference.load(settings.sink.root))
-        self._pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, "codec")
-        self._model_thread = ThreadPoolExecutor(1, "model")
-
-    def _load(self) -> Checked:
-        settings = self._settings
-        generator = Generator(settings.model, settings.binding, settings.batch_size)
-        return Checked(generator, self._checks)
 
     def __call__(self, shard: Shard, clock: Clock) -> WorkStream:
         ahead = max(_AHEAD_ITEMS, 2 * self._batch_size)
@@ -135,7 +144,7 @@ class _GenerateWork:
             with clock("encode"):
                 return encode_settled(item, self._settings)
 
-        settled = in_thread(self._model_thread, self._settle(shard, clock), ahead=2)
+        settled = in_thread(self._rounds, self._settle(shard, clock), ahead=2)
         for done in ordered_map(self._pool, encode, settled, lambda: ahead):
             observer.add_sums(done.sums)
             for rejected in done.rejected:
@@ -149,12 +158,20 @@ class _GenerateWork:
     def _settle(self, shard: Shard, clock: Clock) -> Iterator[Settled[Candidate]]:
         """The items of a shard, each with its picture or why there is none."""
         taken = Known(self._checks.near_bits)
+        a_round = self._batch_size * self._model.copies
 
         def make(batch: Sequence[tuple[Record, Asked]]) -> list[Candidate | Failure]:
             with clock("model"):
                 answers = [answer for _, answer in self._model(batch)]
             with clock("check"):
                 return [a if isinstance(a, Failure) else self._candidate(*a) for a in answers]
+
+        def make_all(items: Sequence[tuple[Record, Asked]]) -> list[Candidate | Failure]:
+            """A batch for every copy of the model at once."""
+            firsts = range(0, len(items), self._batch_size)
+            batches = (items[first : first + self._batch_size] for first in firsts)
+            found = ordered_map(self._model.pool, make, batches, self._model.ahead)
+            return [picture for pictures in found for picture in pictures]
 
         def judge(asked: Asked, picture: Candidate) -> Rejection | None:
             rejection = self._checks.rejection(asked.label, picture)
@@ -166,12 +183,12 @@ class _GenerateWork:
 
         return until_accepted(
             item_records(shard, self._settings),
-            make,
+            make_all,
             judge,
             take,
             max_attempts=self._checks.max_attempts,
-            batch_size=self._batch_size,
-            window=max(_AHEAD_ITEMS, _OPEN_BATCHES * self._batch_size),
+            batch_size=a_round,
+            window=max(_AHEAD_ITEMS, _OPEN_ROUNDS * a_round),
         )
 
     def _candidate(self, made: Made, seen: Seen | None) -> Candidate:

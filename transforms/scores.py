@@ -89,17 +89,17 @@ class Distances(NamedTuple):
         n, m: generated and real pictures behind the Frechet distance.
         frechet: biased upwards when `few`.
         few: fewer than ten pictures a feature on one side.
-        rows: generated and real pictures of the samples behind the others.
-        kid, coverage: of the samples.
+        kid: of samples of all of them.
+        coverage: of `rows` pictures of either side: it grows with their number.
     """
 
     n: int
     m: int
     frechet: float | None
     few: bool
-    rows: tuple[int, int]
     kid: Estimate | None
     coverage: Coverage | None
+    rows: int
 
     def to_json(self) -> dict[str, Any]:
         found = self._asdict()
@@ -113,21 +113,23 @@ def distances(
     made: tuple[Moments, npt.NDArray[np.float32]],
     real: tuple[Moments, npt.NDArray[np.float32]],
     subsets: int = KID_SUBSETS,
+    most_rows: int | None = None,
 ) -> Distances:
-    """Of moments and sampled rows of both sides."""
+    """Of moments and sampled rows of both sides, of which at most so many count for coverage."""
     (a, x), (b, y) = made, real
     least = min(a.n, b.n)
     rows = min(len(x), len(y))
     enough = rows >= _LEAST_ROWS
+    covering = rows if most_rows is None else min(rows, most_rows)
     size = min(KID_ROWS, rows if rows < 2 * _LEAST_ROWS else rows // 2)
     return Distances(
         n=a.n,
         m=b.n,
         frechet=frechet_distance(a, b) if least >= _LEAST_ROWS else None,
         few=least < _ROWS_A_FEATURE * len(a.mean),
-        rows=(len(x), len(y)),
         kid=kid(x, y, random_subsets(len(x), len(y), size, subsets)) if enough else None,
-        coverage=precision_recall(x, y, _NEIGHBOURS) if enough else None,
+        coverage=precision_recall(x[:covering], y[:covering], _NEIGHBOURS) if enough else None,
+        rows=covering,
     )
 
 
@@ -138,12 +140,14 @@ def compare(made: FeatureState, real: FeatureState) -> dict[str, Any]:
     pictures as there are generated ones, if the sample has them: nothing can be better.
     """
     x, y = made.sample, real.sample
+    half = min(len(y.features) // 2, len(x.features))
     found: dict[str, Any] = {
         "all": distances(
-            (made.all_moments(), x.features), (real.all_moments(), y.features)
+            (made.all_moments(), x.features),
+            (real.all_moments(), y.features),
+            most_rows=half if half >= _LEAST_ROWS else None,
         ).to_json()
     }
-    half = min(len(y.features) // 2, len(x.features))
     if half >= _LEAST_ROWS:
         first, second = y.features[:half], y.features[-half:]  # in the order of hashes: by chance
         found["floor"] = distances(

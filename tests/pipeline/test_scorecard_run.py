@@ -179,6 +179,10 @@ def test_copies_and_duplicates_are_dropped_on_request(
     kept = [row["item"] for row in rows if row["status"] == "ok"]
     assert kept == [0, 1, 2, 3]  # the first of each class
     assert card_of(tmp_path / "b")["rejected"] == {"duplicate": 36}
+    few = ["--per_class=11", f"--reference={world.training}", "--max_attempts=2", "--accept=agree"]
+    assert generate("ignores_label", tmp_path / "c", *few) == 1
+    for name in "abc":
+        assert "Scorecard" in (tmp_path / name / run_files.REPORT).read_text()
 
 
 def test_duplicates_across_shards_are_listed(generate: Generate, tmp_path: Path) -> None:

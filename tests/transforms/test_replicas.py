@@ -151,7 +151,9 @@ calls = collections.Counter()
 call = replicas.OnDevice.__call__
 
 def counted(self, values):
-    model = getattr(self._model, "_model", self._model)  # a Translator holds a Segmenter
+    model = self._model
+    while hasattr(model, "_model"):  # what looks at pictures holds a Translator, it a Segmenter
+        model = model._model
     assert model._predict._pixelmill_model.weight.device.endswith(self.device)
     calls[self.device[-5:]] += 1
     return call(self, values)
