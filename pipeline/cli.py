@@ -10,6 +10,7 @@ from models.errors import UserError
 from models.loading import import_tensorflow
 from pipeline import flags
 from pipeline.flag_values import join_negative_values
+from transforms import paths, storage
 
 DONE, NOT_GOOD, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
+    if getattr(parsed, "no_auth", False):
+        storage.use_no_auth()
     if parsed.command in ("segment", "generate", "pack"):
         import_tensorflow()
         from pipeline import generate_job, jobs
@@ -45,7 +48,7 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
             "pack": jobs.run_pack,
         }[parsed.command]
         try:
-            return job(parsed, rest)
+            return job(parsed, [*rest, "--no_auth"] if parsed.no_auth else rest)
         except InterruptedRun:
             return _say("interrupted; give the same command again to go on", INTERRUPTED)
         except PipelineFailed as error:
@@ -67,11 +70,16 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
         return demo(parsed.output, parsed.scenes, parsed.verbose)
     from pipeline import checks
 
+    out = paths.absolute(parsed.output)
+    storage.check_place(out)
     if parsed.command == "status":
-        print(checks.status(parsed.output))
+        print(checks.status(out))
         return DONE
-    problems = checks.verify(parsed.output)
-    print(checks.verdict(parsed.output, problems))
+    if parsed.clean:
+        for path in checks.clean(out):
+            print(f"deleted: {path}")
+    problems = checks.verify(out)
+    print(checks.verdict(out, problems))
     return NOT_GOOD if problems else DONE
 
 

@@ -22,6 +22,7 @@ from transforms.picture_files import PictureFormat, encode_picture
 from transforms.records import Encoded, Item, Record, Result, Stream
 from transforms.shard_work import Work
 from transforms.sink import Sink
+from transforms.staging import local_model
 from transforms.streams import attempt, ordered_map
 from transforms.survive import TIMEOUT_S, Survivor
 
@@ -91,8 +92,9 @@ class _GenerateWork:
 
     def __init__(self, settings: GenerateOperator) -> None:
         self._settings = settings
+        model = local_model(settings.model, settings.fingerprint)
         self._model: Survivor[_Asked, Made] = Survivor(
-            lambda: Generator(settings.model, settings.binding, settings.batch_size),
+            lambda: Generator(model, settings.binding, settings.batch_size),
             lambda asked: draw(
                 settings.binding,
                 settings.seed,
