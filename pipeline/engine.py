@@ -1,6 +1,7 @@
 """Running a Beam pipeline for a person: which runner, which flags, progress, and Ctrl-C."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -161,7 +162,8 @@ def _stop_on_signal(out: str) -> Iterator[threading.Event]:
         for number, handler in before.items():
             signal.signal(number, handler)
         LIVE.stop.clear()
-        storage.delete(stop_path(out))
+        with contextlib.suppress(OSError):  # it would hide what went wrong
+            storage.delete(stop_path(out))
 
 
 def set_logging(verbose: bool) -> None:

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
@@ -148,6 +149,20 @@ class GcsServer:
     def delete(self, name: str) -> None:
         with self.lock:
             self.storage.delete_file("bucket", name)
+
+    def upload(self, folder: str | Path, prefix: str) -> None:
+        """Makes objects of all files below a folder."""
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                self.put(f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
+
+    def download(self, prefix: str, folder: str | Path) -> Path:
+        """Makes files of all objects behind a prefix."""
+        for name in self.names(f"{prefix}/"):
+            path = Path(folder) / name[len(prefix) + 1 :]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.get(name))
+        return Path(folder)
 
     def generation(self, name: str) -> int:
         return int(self.storage.objects["bucket"][name]["generation"])

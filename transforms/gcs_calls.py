@@ -1,5 +1,6 @@
 """Calling Google Cloud Storage: who we are, what is tried again, and errors that help."""
 
+import contextlib
 import errno
 import functools
 import http.client
@@ -54,8 +55,12 @@ def client() -> storage.Client:
 @functools.cache
 def _client(pid: int, anonymous: bool) -> storage.Client:
     emulated = os.environ.get("STORAGE_EMULATOR_HOST")
-    credentials = AnonymousCredentials() if anonymous or emulated else _credentials()
-    session = AuthorizedSession(credentials)
+    if anonymous or emulated:
+        credentials: Any = AnonymousCredentials()
+        session = AuthorizedSession(credentials, refresh_status_codes=())
+    else:
+        credentials = _credentials()
+        session = AuthorizedSession(credentials)
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(_CONNECTIONS, _CONNECTIONS))
     return storage.Client(project=None, credentials=credentials, _http=session)
@@ -176,7 +181,7 @@ def os_error(error: Exception, path: str) -> OSError:
             errno.ENOENT, f"there is no such bucket or object ({said(error)})", path
         )
     if status in (401, 403):
-        who = "anonymous" if os.environ.get(NO_AUTH) else _account()
+        who = "anonymous, by --no_auth" if os.environ.get(NO_AUTH) else _account()
         return PermissionError(errno.EACCES, f"not allowed for {who} ({said(error)})", path)
     if isinstance(error, auth.GoogleAuthError):
         return PermissionError(errno.EACCES, _no_credentials(said(error)), path)
@@ -189,7 +194,13 @@ def _account() -> str:
 
 
 def said(error: BaseException) -> str:
-    """One line of an error's text."""
-    text = " ".join(str(getattr(error, "message", None) or error).split())
+    """One line of an error's text, with the status if the service answered."""
     status = _status(error)
-    return f"{status} {text[:300]}" if status else f"{type(error).__name__}: {text[:300]}"
+    if status is None:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    text = str(getattr(error, "message", None) or error)
+    response = getattr(error, "response", None)
+    if response is not None:
+        with contextlib.suppress(Exception):  # no JSON, as of a proxy, or none at all
+            text = f"{response.request.method}: {response.json()['error']['message']}"
+    return f"{status} {' '.join(text.split())[:300]}"
