@@ -73,7 +73,7 @@ def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> bool:
         if stored is None:
             _check_empty(out)
             if not storage.create_once(out, RUN, _run_json(run)):
-                stored = read_run(out)  # of one that began at the same moment
+                stored = read_run(out)
         if stored is not None:
             _same_run(out, stored, run)
         storage.delete_dead(out)
@@ -92,7 +92,7 @@ def _check_empty(out: str) -> None:
     else:
         names = sorted(os.listdir(out)) if storage.is_folder(out) else ()
     for name in names:
-        if name != storage.TEMPORARY:
+        if name not in (storage.TEMPORARY, RUN):  # of one that begins at the same moment
             raise RunError(
                 f"{out} is not empty and not a run of pixelmill (there is {name}, but no "
                 f"{RUN}); choose another --output"
@@ -221,7 +221,7 @@ def finish(totals: Totals, out: str) -> Totals:
     write_report(out)
     if complete:
         storage.write(out, SUCCESS, b"")
-        storage.delete_tree(os.path.join(out, storage.TEMPORARY))
+        storage.delete_dead(out)
     else:
         storage.delete(os.path.join(out, SUCCESS))
     return totals

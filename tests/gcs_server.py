@@ -46,6 +46,7 @@ class Fault:
         status: answered instead, with `message`; 0 for a connection that is closed.
         stored: the request is carried out first, so that only its answer is lost.
         delay_s: before anything else.
+        after: how many requests pass unharmed before.
         truncate: the answer is the true one, but its body breaks off in the middle.
     """
 
@@ -57,6 +58,7 @@ class Fault:
     stored: bool = False
     delay_s: float = 0.0
     truncate: bool = False
+    after: int = 0
 
     def fits(self, method: str, path: str) -> bool:
         return (
@@ -126,6 +128,9 @@ class GcsServer:
             self.log.append((method, path))
             for fault in self.faults:
                 if fault.fits(method, path):
+                    if fault.after > 0:
+                        fault.after -= 1
+                        continue
                     fault.times -= 1
                     self.faulty += 1
                     return fault
@@ -133,6 +138,17 @@ class GcsServer:
                 self.faulty += 1
                 return self._chaos[1].choice(CHAOS)
         return None
+
+    def at(self, number: int, fault: Fault) -> None:
+        """From now on the request with this number, counted from 0, meets a fault, and no other."""
+        with self.lock:
+            self.log.clear()
+            self.faults = [dataclasses.replace(fault, after=number, times=1)]
+            self.faulty = 0
+
+    def delete_all(self, prefix: str) -> None:
+        for name in self.names(prefix):
+            self.delete(name)
 
     def put(self, name: str, data: bytes) -> None:
         """Makes an object of the bucket."""

@@ -245,8 +245,11 @@ def delete_tree(path: str) -> None:
 
 
 def delete_dead(root: str) -> list[str]:
-    """There are none: an upload that did not end is no object."""
-    return []
+    """An upload that did not end is no object; only checks at the start and wishes to stop are."""
+    left = [f"_tmp/{name}" for name, _ in _list(f"{root}/_tmp/")]
+    for name in left:
+        delete(f"{root}/{name}")
+    return left
 
 
 def fetch(folder: str, names: Sequence[str], target: str) -> None:

@@ -100,7 +100,13 @@ def temporary_path(root: str, name: str) -> str:
 def open_new(path: str) -> IO[bytes]:
     """A new file, locked until it is closed, which marks it as that of a live process."""
     while True:
-        file = open(path, "xb", buffering=_COPY_BYTES)  # noqa: SIM115 - the caller's
+        try:
+            file = open(path, "xb", buffering=_COPY_BYTES)  # noqa: SIM115 - the caller's
+        except FileNotFoundError:  # the folder was empty for a moment, and cleaned up
+            if os.path.basename(os.path.dirname(path)) != TEMPORARY:
+                raise
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            continue
         with contextlib.suppress(OSError):  # a file system without locks: nobody cleans there
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
@@ -238,7 +244,7 @@ def delete_dead(root: str) -> list[str]:
         path = os.path.join(folder, name)
         if not os.path.isfile(path) or os.path.islink(path):
             continue
-        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+        with contextlib.suppress(OSError):  # locked, or gone, or on a file system without locks
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -246,6 +252,8 @@ def delete_dead(root: str) -> list[str]:
                 removed.append(f"{TEMPORARY}/{name}")
             finally:
                 os.close(descriptor)
+    with contextlib.suppress(OSError):  # not there, or in use
+        os.rmdir(folder)
     return removed
 
 
