@@ -25,8 +25,12 @@ def run_apart(arguments: Sequence[str], timeout_s: float = 240) -> subprocess.Co
     )
 
 
-def content(out: str | Path) -> dict[str, str]:
-    """What a run promises to be always the same: a digest of every output, clock readings aside."""
+def content(out: str | Path, places: bool = True) -> dict[str, str]:
+    """What a run promises to be always the same: a digest of every output, clock readings aside.
+
+    Args:
+        places: also what tells where the input lies.
+    """
     found: dict[str, str] = {}
     root = Path(out)
     for folder in ("masks", "images", "confidence", "records"):
@@ -36,8 +40,11 @@ def content(out: str | Path) -> dict[str, str]:
     for path in [*sorted(root.glob("metrics/**/*.json")), root / "metrics.json"]:
         fields = json.loads(path.read_bytes())
         del fields["clock"]
+        if not places:
+            fields.pop("run", None)
         found[str(path.relative_to(root))] = _digest(json.dumps(fields).encode())
-    for path in (root / "plan.jsonl", root / "_SUCCESS", *root.glob("legend.json")):
+    plan = [root / "plan.jsonl"] if places else []
+    for path in (*plan, root / "_SUCCESS", *root.glob("legend.json")):
         found[path.name] = _digest(path.read_bytes())
     return found
 

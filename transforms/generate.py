@@ -23,6 +23,7 @@ from transforms.records import Encoded, Item, Record, Result, Stream
 from transforms.replicas import Replicas
 from transforms.shard_work import Work
 from transforms.sink import Sink
+from transforms.staging import local_model
 from transforms.streams import attempt, ordered_map
 from transforms.survive import TIMEOUT_S, Model, Survivor
 
@@ -92,8 +93,9 @@ class _GenerateWork:
 
     def __init__(self, settings: GenerateOperator) -> None:
         self._settings = settings
+        model = local_model(settings.model, settings.fingerprint)
         self._model: Replicas[_Asked, Made] = Replicas(
-            lambda: Generator(settings.model, settings.binding, settings.batch_size),
+            lambda: Generator(model, settings.binding, settings.batch_size),
             self._survivor,
         )
         self._batch_size = self._model.batch_size

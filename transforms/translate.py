@@ -15,6 +15,7 @@ from transforms.records import Encoded, Result
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
+from transforms.staging import local_model
 from transforms.survive import TIMEOUT_S
 
 COLUMNS = pa.schema(
@@ -41,6 +42,7 @@ class TranslateOperator:
         binding: how to call it, probed.
         sink: of kind "images", with COLUMNS.
         batch_size: pictures that the model gets at once.
+        fingerprint: of the model, checked where it is fetched from elsewhere.
         policy: how pictures are decoded.
         features: names in the tf.Examples.
         format: how pictures are written.
@@ -53,6 +55,7 @@ class TranslateOperator:
     binding: Binding
     sink: Sink
     batch_size: int
+    fingerprint: str = ""
     policy: DecodePolicy = DecodePolicy()
     features: FeatureNames = FeatureNames()
     format: PictureFormat = PictureFormat(source=CHANGED)
@@ -66,7 +69,8 @@ class TranslateOperator:
         settings = Settings(self.policy, self.features, self.threads, self.batch_timeout_s)
 
         def load() -> Translator:
-            return Translator(self.model, self.binding, self.batch_size)
+            model = local_model(self.model, self.fingerprint)
+            return Translator(model, self.binding, self.batch_size)
 
         return PictureWork(
             settings, load, lambda facts, made: encode_translated(facts, made, self.format)
