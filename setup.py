@@ -38,6 +38,8 @@ setup(
     ],
     extras_require={
         "dev": [
+            # tests/gcs_server.py relies on its insides
+            "gcp-storage-emulator==2026.7.19",
             "hypothesis",
             "mypy",
             "pytest",

@@ -256,7 +256,7 @@ class Judge:
     def __init__(self, verifier: "Bound | None", feature_model: "Bound | None", batch_size: int):
         """Loads the models; at least one is given. Raises ModelError."""
         bound = [found for found in (verifier, feature_model) if found is not None]
-        self._models = [Classifier(*found, batch_size) for found in bound]
+        self._models = [Classifier(found.path, found.binding, batch_size) for found in bound]
         self.binding = self._models[0].binding
 
     @property
@@ -281,7 +281,8 @@ class Judge:
 
 
 class Bound(NamedTuple):
-    """Folder of a SavedModel, and how to call it."""
+    """Folder of a SavedModel, how to call it, and the fingerprint that it had when it was bound."""
 
     path: str
     binding: Binding
+    fingerprint: str = ""

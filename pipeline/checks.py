@@ -1,10 +1,11 @@
 """`status` and `verify`: what a folder says about its run, from the files alone."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from models.errors import UserError
-from pipeline.run_files import OURS, RUN, SUCCESS, RunError, read_plan, read_run
+from pipeline.run_files import OURS, RUN, SUCCESS, Run, RunError, read_plan, read_run
 from pipeline.train_state import training_status
 from transforms import storage
 from transforms.commits import (
@@ -15,30 +16,30 @@ from transforms.commits import (
 )
 from transforms.guard import INDEX, REFERENCE
 from transforms.inputs import Shard
-from transforms.shard_report import ShardReport
+from transforms.owners import Owners
+from transforms.shard_report import FileEntry, ShardReport
 
 _SHARD_FOLDERS = ("masks", "images", "confidence", "features", "rejected", "records", "metrics")
 _SHOWN = 20
+_REMOTE_THREADS = 16
 
 
 def status(out: str) -> str:
     """How far a run is. Raises RunError when OUT is no run."""
-    run = read_run(out)
-    if run is None:
-        raise RunError(f"{out} is not a run of pixelmill: it has no run.json")
+    run = _run(out)
     if run.job.startswith("train"):
         return training_status(out, run.job)
     planned = {shard.name for shard in read_plan(out).shards}
     done = committed_names(out) & planned
     try:
-        totals = committed_totals(out, done, max_failed_fraction=1.0)
+        totals = committed_totals(out, done, 1.0, run.digest)
     except OSError as error:
         raise RunError(f"a commit record cannot be read: {error}") from error
-    finished = done == planned and storage.exists(os.path.join(out, SUCCESS))
+    finished = totals.shards == len(planned) and storage.is_file(os.path.join(out, SUCCESS))
     state = "complete" if finished else "not complete"
     lines = [
         f"{run.job} in {out}: {state}",
-        f"  shards   {len(done):,} of {len(planned):,} committed",
+        f"  shards   {totals.shards:,} of {len(planned):,} committed",
         f"  images   {totals.read:,} read = {totals.written:,} written + {totals.failed:,} failed",
     ]
     lines += [f"  failed   {n:,} {reason}" for reason, n in totals.failed_by_reason.items()]
@@ -53,26 +54,82 @@ def verify(out: str) -> list[str]:
 
     Raises:
         RunError: OUT is no run.
+        OSError: the storage failed.
     """
-    run = read_run(out)
-    if run is None:
-        raise RunError(f"{out} is not a run of pixelmill: it has no run.json")
+    return _look(out)[0]
+
+
+def clean(out: str) -> list[str]:
+    """Deletes what attempts that died have left, and nothing that one at work may need.
+
+    These are temporary files whose makers are gone; files of a committed shard that its commit
+    record does not list; and commit records of a run that was overwritten. Files of a shard that is
+    not committed stay: they may be of a live attempt, and the next one replaces them.
+
+    Returns:
+        Paths of what was deleted, relative to OUT.
+
+    Raises:
+        RunError: OUT is no run.
+        OSError: the storage failed.
+    """
+    dead = storage.delete_dead(out)
+    left = _look(out)[1]
+    for path in left:
+        storage.delete(os.path.join(out, path))
+    return [*dead, *left]
+
+
+def _look(out: str) -> tuple[list[str], list[str]]:
+    """What is wrong, and which files are leftovers that nobody needs."""
+    run = _run(out)
     if run.job.startswith("train"):
         raise RunError(f"{out} is a training; verify checks runs over shards. See its metrics.json")
     shards = read_plan(out).shards
-    known = {*OURS, INDEX}
+    sizes = dict(storage.list_files(out))
     problems: list[str] = []
-    for shard in shards:
-        report = _read_report(out, shard, problems)
-        if report is not None:
-            known.add(commit_path(shard.name))
-            problems += _check_shard(out, report)
-            known.update(file.path for file in report.files)
-    if storage.exists(os.path.join(out, REFERENCE, RUN)):
-        problems += [f"{REFERENCE}/{line}" for line in verify(os.path.join(out, REFERENCE))]
-    if not problems and not storage.exists(os.path.join(out, SUCCESS)):
+    left: list[str] = []
+    known = {*OURS, INDEX}
+    committed = set()
+    with ThreadPoolExecutor(_REMOTE_THREADS if storage.is_remote(out) else 1) as pool:
+        for shard, report in zip(
+            shards, pool.map(lambda s: _read_report(out, s), shards), strict=True
+        ):
+            if isinstance(report, str):
+                problems.append(report)
+            elif report.run != run.digest:
+                left.append(commit_path(shard.name))
+                problems.append(
+                    f"{left[-1]}: stale, of a run that was overwritten; verify --clean deletes it, "
+                    "and the command of this run makes it anew"
+                )
+            else:
+                committed.add(shard.name)
+                known.update([commit_path(shard.name), *(file.path for file in report.files)])
+                problems += _check_shard(out, report, sizes, pool)
+    if f"{REFERENCE}/{RUN}" in sizes:
+        for found, more in zip((problems, left), _look(os.path.join(out, REFERENCE)), strict=True):
+            found += [f"{REFERENCE}/{line}" for line in more]
+    if not problems and not storage.is_file(os.path.join(out, SUCCESS)):
         problems.append(f"{SUCCESS} is missing: give the command of the run again to finish it")
-    return problems + [f"{path}: belongs to no committed shard" for path in _strangers(out, known)]
+    owners = Owners(shards)
+    for path in _strangers(sizes, known):
+        owner = owners.of(path)
+        if owner is None:
+            problems.append(f"{path}: foreign, it belongs to no committed shard")
+        elif owner in committed:
+            left.append(path)
+            problems.append(
+                f"{path}: left over, it belongs to no committed shard; verify --clean deletes it"
+            )
+    return problems, left
+
+
+def _run(out: str) -> Run:
+    run = read_run(out)
+    if run is None:
+        raise RunError(f"{out} is not a run of pixelmill: it has no run.json")
+    return run
 
 
 def verdict(out: str, problems: list[str]) -> str:
@@ -85,19 +142,21 @@ def verdict(out: str, problems: list[str]) -> str:
     return "\n".join([f"{out} is not whole:", *(f"  {problem}" for problem in shown)])
 
 
-def _read_report(out: str, shard: Shard, problems: list[str]) -> ShardReport | None:
+def _read_report(out: str, shard: Shard) -> ShardReport | str:
+    """The commit record, or what is wrong with it."""
     try:
         report = read_commit(out, shard.name)
     except (OSError, UserError) as error:
-        problems.append(str(error))
-        return None
+        return str(error)
     if report is None:
         path = commit_path(shard.name)
-        problems.append(f"{path}: missing, the shard is not committed; run the command again")
+        return f"{path}: missing, the shard is not committed; run the command again"
     return report
 
 
-def _check_shard(out: str, report: ShardReport) -> Iterator[str]:
+def _check_shard(
+    out: str, report: ShardReport, sizes: Mapping[str, int], pool: ThreadPoolExecutor
+) -> Iterator[str]:
     where = commit_path(report.shard)
     again = f"delete {where} and run the command again"
     if report.read != report.written + report.failed:
@@ -105,18 +164,27 @@ def _check_shard(out: str, report: ShardReport) -> Iterator[str]:
             f"{where}: read {report.read} is not written {report.written} "
             f"+ failed {report.failed}; {again}"
         )
-    for file in report.files:
+
+    def check(file: FileEntry) -> str | None:
         path = os.path.join(out, file.path)
-        if not storage.exists(path):
-            yield f"{file.path}: missing; {again}"
-        elif (found := storage.size_bytes(path)) != file.size_bytes:
-            yield f"{file.path}: {found:,} bytes, committed were {file.size_bytes:,}; {again}"
-        elif (crc := storage.file_crc32c(path)) != file.crc32c:
-            yield f"{file.path}: crc32c {crc}, committed was {file.crc32c}; {again}"
+        try:
+            found = sizes.get(file.path)
+            if found is None:  # hidden, or newer than the listing
+                found = storage.size_bytes(path)
+            crc = storage.file_crc32c(path) if found == file.size_bytes else ""
+        except FileNotFoundError:
+            return f"{file.path}: missing; {again}"
+        if found != file.size_bytes:
+            return f"{file.path}: {found:,} bytes, committed were {file.size_bytes:,}; {again}"
+        if crc != file.crc32c:
+            return f"{file.path}: crc32c {crc}, committed was {file.crc32c}; {again}"
+        return None
+
+    yield from filter(None, pool.map(check, report.files))
 
 
-def _strangers(out: str, known: set[str]) -> Iterator[str]:
-    for path, _ in storage.list_files(out):
+def _strangers(sizes: Mapping[str, int], known: set[str]) -> Iterator[str]:
+    for path in sizes:
         top = path.partition("/")[0]
         if top == REFERENCE:
             continue  # a run of its own

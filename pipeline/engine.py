@@ -1,6 +1,7 @@
 """Running a Beam pipeline for a person: which runner, which flags, progress, and Ctrl-C."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     PipelineOptions,
@@ -66,6 +68,7 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
     workers = options.view_as(DirectOptions).direct_num_workers
     if workers < 0:
         raise FlagError(f"--direct_num_workers={workers}: expected 0 (one a core) or more")
+    FileSystems.set_options(options)  # of s3:// and the like, which are looked at before a run
     return options
 
 
@@ -140,7 +143,10 @@ def _stop_on_signal(out: str) -> Iterator[threading.Event]:
         if LIVE.stop.is_set():
             give_up()
         LIVE.stop.set()
-        storage.write_unsynced(out, STOP, b"")
+        # in a thread, for the interrupted code may hold a lock that a request needs
+        threading.Thread(
+            target=storage.write_unsynced, args=(out, STOP, b""), name="stop", daemon=True
+        ).start()
         timer = threading.Timer(_GRACE_S, give_up)
         timer.daemon = True
         timer.start()
@@ -156,7 +162,8 @@ def _stop_on_signal(out: str) -> Iterator[threading.Event]:
         for number, handler in before.items():
             signal.signal(number, handler)
         LIVE.stop.clear()
-        storage.delete(stop_path(out))
+        with contextlib.suppress(OSError):  # it would hide what went wrong
+            storage.delete(stop_path(out))
 
 
 def set_logging(verbose: bool) -> None:

@@ -117,6 +117,7 @@ def parser() -> Parser:
 
     train = commands.add_parser("train", description=train_flags.DESCRIPTION)
     train_flags.add_flags(train)
+    _add_no_auth(train)
     _add_verbose(train)
 
     inspect = commands.add_parser("inspect", description=_INSPECT)
@@ -124,6 +125,7 @@ def parser() -> Parser:
     inspect.add_argument("--tags", type=words, metavar="A,B", help="of the graph, if several")
     inspect.add_argument("--json", action="store_true", help="print JSON for programs")
     inspect.add_argument("--write_card", metavar="FILE", help="write a card to edit, YAML")
+    _add_no_auth(inspect)
     _add_verbose(inspect)
 
     for name, text in (
@@ -132,6 +134,13 @@ def parser() -> Parser:
     ):
         command = commands.add_parser(name, description=text)
         command.add_argument("output", metavar="OUT", help="folder of the run")
+        _add_no_auth(command)
+        if name == "verify":
+            command.add_argument(
+                "--clean",
+                action="store_true",
+                help="first delete what attempts that died have left; never what is at work",
+            )
     demo = commands.add_parser("demo", description="The whole job on data that the project brings.")
     demo.add_argument("--output", default="demo_out", help="folder, default demo_out")
     demo.add_argument("--scenes", type=positive, default=96, help="how many, default 96")
@@ -148,6 +157,7 @@ def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True
     group.add_argument(
         "--overwrite", action="store_true", help="delete the run that is in OUT and start anew"
     )
+    _add_no_auth(group)
     group.add_argument(
         "--max_failed_fraction",
         type=fraction,
@@ -171,6 +181,12 @@ def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True
         help="that decode and encode, default one a core; changes no result",
     )
     _add_verbose(group)
+
+
+def _add_no_auth(group: Any) -> None:
+    group.add_argument(
+        "--no_auth", action="store_true", help="gs:// without credentials, for public buckets"
+    )
 
 
 def _add_verbose(group: Any) -> None:

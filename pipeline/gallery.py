@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -153,8 +154,7 @@ class Gallery:
         if storage.exists(os.path.join(self.out, "images", f"{shard.name}.tfrecord")):
             written = self._written(shard, indices, "images")
             return {index: _packed_pair(features)[0] for index, features in written.items()}
-        path = os.path.join(self.out, RECORDS, f"{shard.name}.parquet")
-        rows = pq.read_table(path, columns=["output_name", "format"]).to_pylist()
+        rows = self._rows(shard, ["output_name", "format"]).to_pylist()
         names = {i: f"images/{rows[i]['output_name']}.{rows[i]['format']}" for i in indices}
         return {i: _read_file(self.out, name) for i, name in names.items()}
 
@@ -189,9 +189,13 @@ class Gallery:
 
     def _positions(self, shard: Shard, indices: Collection[int]) -> dict[int, int]:
         """{position among the written records: index among all}. Raises OSError."""
-        path = os.path.join(self.out, RECORDS, f"{shard.name}.parquet")
-        status = pq.read_table(path, columns=["status"])["status"].to_pylist()
+        status = self._rows(shard, ["status"])["status"].to_pylist()
         return {status[:index].count("ok"): index for index in indices}
+
+    def _rows(self, shard: Shard, columns: list[str]) -> pa.Table:
+        """Columns of a shard's records file. Raises OSError."""
+        data = storage.read_bytes(os.path.join(self.out, RECORDS, f"{shard.name}.parquet"))
+        return pq.read_table(pa.BufferReader(data), columns=columns)
 
     def _make(self, image: _Found, mask: _Found | None) -> tuple[Cell, ...]:
         """Small pictures of one record: image, and where there is a mask, mask and overlay."""

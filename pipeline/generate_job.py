@@ -19,13 +19,14 @@ from transforms.items import class_counts, even_counts, plan_items
 from transforms.picture_files import CHANGED, MADE, PictureFormat
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
+from transforms.staging import local_model
 
 
 def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill generate`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    out = jobs.absolute(flags.output)
+    out = jobs.check_places(flags)
     wanted = [name for name in ("count", "per_class") if getattr(flags, name) is not None]
     if bool(flags.input) + len(wanted) != 1:
         raise UserError(
@@ -46,7 +47,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     reference = verification.plan_reference(flags, out)
     identity: dict[str, Any] = {
         "model": {"fingerprint": info.fingerprint, **dataclasses.asdict(binding)},
-        "batch_size": choose_batch_size(flags, info.path, binding, out),
+        "batch_size": choose_batch_size(flags, local_model(info.path), binding, out),
         "precision": flags.precision,
         "versions": {name: version(name) for name in ("tensorflow", "pillow")},
     }
@@ -62,6 +63,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 binding=binding,
                 sink=Sink(out, "images", as_files=as_files, columns=translate.COLUMNS),
                 batch_size=batch_size,
+                fingerprint=info.fingerprint,
                 policy=masks,
                 features=names,
                 format=how,

@@ -12,9 +12,11 @@ from typing import Any
 from models.binding import OtherInput
 from models.card import load_card, own_card
 from models.card_text import card_text
-from models.errors import UserError
+from models.errors import ModelError, UserError
 from models.findings import Findings, examine
 from models.signatures import ModelInfo
+from transforms import paths, storage
+from transforms.staging import local_model, remote_name
 
 _OTHERWISE = "Its output could be scores of classes, or pictures. If it makes pictures:"
 
@@ -31,7 +33,16 @@ def inspect(
         ModelError: it is none.
         UserError: the card cannot be written, or the file is there already.
     """
-    found = examine(path, tags)
+    place = paths.absolute(path)
+    if storage.is_remote(place):
+        storage.check_place(place)
+    staged = local_model(place)
+    try:
+        found = examine(staged, tags)
+    except ModelError as error:
+        raise ModelError(str(error).replace(staged, place)) from error
+    known_as = remote_name(found.info.path, staged, place)
+    found = dataclasses.replace(found, info=dataclasses.replace(found.info, path=known_as))
     if card_file is not None:
         _write_new(card_file, card_text(found.info, found.binding, found.asked, found.question))
     command = _command(path, tags, found, card_file)
@@ -160,6 +171,11 @@ def _as_json(found: Findings, command: str) -> dict[str, Any]:
 
 def _write_new(path: str, text: str) -> None:
     try:
+        if storage.is_remote(path):
+            path = paths.absolute(path)
+            if storage.create_once(paths.parent(path), path.rpartition("/")[2], text.encode()):
+                return
+            raise FileExistsError(path)
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from pipeline import engine, run_files
 from pipeline.batches import choose_batch_size
 from pipeline.progress import Progress, show_progress
 from pipeline.summary import summary
-from transforms import pack, segment, storage
+from transforms import pack, paths, segment, storage
 from transforms.beam_shards import MergeReports, ProcessShards, ReadPlan
 from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
@@ -33,13 +34,14 @@ from transforms.listing import InputError, list_input
 from transforms.shard_work import Operator
 from transforms.sink import Sink
 from transforms.sources import FeatureNames, read_shard
+from transforms.staging import local_file, local_model, remote_name
 
 
 def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill segment`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    out = absolute(flags.output)
+    out = check_places(flags)
     plan = plan_input(flags.input, flags.files_per_shard, out)
     names = FeatureNames(flags.image_feature, flags.key_feature)
     check_first_record(plan, names)
@@ -52,8 +54,9 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     operator = segment.SegmentOperator(
         model=info.path,
         binding=binding,
+        fingerprint=info.fingerprint,
         sink=sink,
-        batch_size=choose_batch_size(flags, info.path, binding, out),
+        batch_size=choose_batch_size(flags, local_model(info.path), binding, out),
         policy=policy,
         confidence_map=flags.confidence_map,
         mask_at_model_size=flags.mask_size == "model",
@@ -85,7 +88,7 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill pack`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    out = absolute(flags.output)
+    out = check_places(flags)
     listing = list_input(flags.input, out)
     if cut(listing).kind == "tfrecord":
         raise InputError(f"{flags.input} holds TFRecord files already; pack takes image files")
@@ -122,9 +125,10 @@ def bind_model(
     Raises:
         ModelError: it is none that the job can run.
     """
-    path = absolute(flags.model)
+    path = paths.absolute(flags.model)
+    staged = local_model(path)
     card = load_card(
-        flags.model_card or own_card(path),
+        local_file(flags.model_card) if flags.model_card else own_card(staged),
         {
             "signature": flags.signature,
             "tags": flags.tags,
@@ -151,12 +155,13 @@ def bind_model(
     )
     configure(device_options(flags))
     try:
-        info = read_model(path, card.tags)
-    except (OSError, ValueError) as error:
-        raise ModelError(str(error)) from error
+        info = read_model(staged, card.tags)
+        binding = probe(info.path, bind(info, card))
+    except (OSError, ValueError, ModelError) as error:
+        raise ModelError(str(error).replace(staged, path)) from error
+    info = dataclasses.replace(info, path=remote_name(info.path, staged, path))
     if info.versions:
         print(f"model: version {info.versions[-1]}, the newest of {', '.join(info.versions)}")
-    binding = probe(info.path, bind(info, card))
     if flags.xla:
         binding = _with_xla(binding)
     if binding.loader == "v1":
@@ -232,6 +237,9 @@ def run_shards(
 ) -> int:
     """Runs an operator over a plan; `prepare` is called before any shard. Returns the exit code."""
     out = operator.sink.root
+    operator = dataclasses.replace(
+        operator, sink=dataclasses.replace(operator.sink, run=run.digest)
+    )
     resumed = run_files.begin(out, run, plan, flags.overwrite)
     binding: Binding | None = getattr(operator, "binding", None)
     if binding is not None and binding.classes:
@@ -242,8 +250,8 @@ def run_shards(
     totals = None
     if planned <= committed_names(out):
         with contextlib.suppress(UserError):  # of a damaged record: the pipeline names its shard
-            totals = committed_totals(out, planned, flags.max_failed_fraction)
-    if totals is not None:
+            totals = committed_totals(out, planned, flags.max_failed_fraction, run.digest)
+    if totals is not None and totals.shards == len(planned):
         run_files.finish(totals, out)
     else:
         if prepare is not None:
@@ -302,6 +310,20 @@ def input_identity(plan: Plan) -> dict[str, Any]:
     }
 
 
-def absolute(path: str) -> str:
-    storage.check_supported(path)
-    return os.path.abspath(os.path.expanduser(path))
+def check_places(flags: argparse.Namespace) -> str:
+    """Looks at all places that flags name, before anything takes time.
+
+    Returns:
+        OUT in its one form.
+
+    Raises:
+        UserError: one cannot be used; the message says why.
+    """
+    out = paths.absolute(flags.output)
+    storage.check_place(out, writes=True)
+    named = ("input", "model", "reference", "verifier", "feature_model")
+    places = [getattr(flags, name, None) or "" for name in named]
+    for place in [part for listed in places for part in listed.split(",")]:
+        if storage.is_remote(place):
+            storage.check_place(re.split(r"[*?\[]", paths.absolute(place.strip()))[0])
+    return out

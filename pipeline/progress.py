@@ -1,6 +1,6 @@
 """One line that says how far a run is: from the commit records, and from inside the process."""
 
-import os
+import contextlib
 import sys
 import threading
 import time
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from transforms import storage
-from transforms.commits import commit_path, committed_names
+from transforms.commits import committed_names, read_commits
 from transforms.inputs import Plan
 from transforms.live import LIVE
-from transforms.shard_report import ShardReport
 
 _EVERY_S = {True: 0.5, False: 10.0}  # on a terminal, and elsewhere
+_REMOTE_EVERY_S = 5.0  # where each look is some requests
 
 
 class Progress:
@@ -21,6 +21,7 @@ class Progress:
 
     def __init__(self, out: str, plan: Plan, what: str) -> None:
         self._out = out
+        self.least_s = _REMOTE_EVERY_S if storage.is_remote(out) else 0.0
         self._what = what
         self._sizes = {shard.name: shard.size_bytes for shard in plan.shards}
         self._images = plan.records
@@ -31,13 +32,10 @@ class Progress:
 
     def poll(self) -> None:
         """Reads the commit records that have come since."""
-        for name in committed_names(self._out) - self._records.keys():
-            try:
-                data = storage.read_bytes(os.path.join(self._out, commit_path(name)))
-                report = ShardReport.from_json(data)
-            except (OSError, ValueError):
-                continue  # verify tells; progress only watches
-            self._records[name] = (report.read, report.failed)
+        with contextlib.suppress(OSError):  # verify tells; progress only watches
+            new = committed_names(self._out) - self._records.keys()
+            for report in read_commits(self._out, new, skip_bad=True):
+                self._records[report.shard] = (report.read, report.failed)
 
     def line(self) -> str:
         """`segment  12/64 shards  3,072/16,384 images  210 images/s  3 failed  1:02 left`."""
@@ -78,7 +76,7 @@ def show_progress(progress: Progress) -> Iterator[None]:
     over = threading.Event()
 
     def show() -> None:
-        while not over.wait(_EVERY_S[terminal]):
+        while not over.wait(max(_EVERY_S[terminal], progress.least_s)):
             progress.poll()
             stream.write(f"\r\x1b[K{progress.line()}" if terminal else f"{progress.line()}\n")
             stream.flush()

@@ -20,11 +20,10 @@ from pipeline.gallery import Gallery, Place
 from pipeline.report_generated import generated_pictures
 from pipeline.run_files import LEGEND, REPORT, RUN, default_color, read_metrics, read_plan
 from transforms import storage
-from transforms.commits import commit_path
+from transforms.commits import read_commits
 from transforms.decode import DecodePolicy
 from transforms.failures import REASONS
 from transforms.inputs import Plan
-from transforms.shard_report import ShardReport
 from transforms.sources import FeatureNames
 
 _PICTURES = 8  # of each kind
@@ -233,14 +232,9 @@ def _entry(row: Sequence[Any]) -> Entry:
 
 def busy_seconds(out: str, plan: Plan) -> float:
     """Time during which shards were under way, pauses between runs left out; 0 when unknown."""
-    spans: list[tuple[float, float]] = []
-    for shard in plan.shards:
-        try:
-            data = storage.read_bytes(os.path.join(out, commit_path(shard.name)))
-            clock = ShardReport.from_json(data).clock
-            spans.append((clock["started"], clock["committed"]))
-        except (OSError, ValueError, KeyError):
-            continue  # not committed
+    names = [shard.name for shard in plan.shards]
+    clocks = [report.clock for report in read_commits(out, names, skip_bad=True)]
+    spans = [(c["started"], c["committed"]) for c in clocks if "started" in c and "committed" in c]
     busy, until = 0.0, -math.inf
     for start, end in sorted(spans):
         busy += max(0.0, end - max(start, until))

@@ -117,7 +117,7 @@ def _grid(
 
 def _records(out: str, shard_name: str) -> list[dict[str, Any]]:
     path = os.path.join(out, RECORDS, f"{shard_name}.parquet")
-    if not storage.exists(path):
+    if not storage.is_file(path):
         return []
     rows: list[dict[str, Any]] = pq.read_table(
         io.BytesIO(storage.read_bytes(path)), columns=_COLUMNS
@@ -139,7 +139,7 @@ def _rejected(out: str, plan: Plan, names: Sequence[str]) -> list[Shown]:
     found: dict[tuple[int, bytes], Shown] = {}
     for shard in plan.shards[:_SHARDS]:
         path = os.path.join(out, rejected_path(shard.name))
-        if not storage.exists(path):
+        if not storage.is_file(path):
             continue
         with storage.open_read(path) as file:
             for data in read_records(file):

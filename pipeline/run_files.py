@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -22,7 +22,8 @@ from transforms.shard_report import Totals, json_lines
 from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 
 FORMAT = 1
-RUN, PLAN, LEGEND = "run.json", "plan.jsonl", "legend.json"
+RUN = commits.RUN
+PLAN, LEGEND = "plan.jsonl", "legend.json"
 METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
 DUPLICATES = "duplicates.csv"  # pictures that repeat an earlier one
 # All that pixelmill ever makes in OUT, in the order of deletion: what says "done" goes first, and
@@ -55,6 +56,11 @@ class Run:
     identity: Mapping[str, Any]
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def digest(self) -> str:
+        """What its shards' commit records are marked with."""
+        return commits.run_digest(self.job, self.identity)
+
 
 def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> bool:
     """Prepares OUT: new, or resumed when it holds the same run.
@@ -66,20 +72,17 @@ def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> bool:
         RunError: OUT holds something else, or a different run, or cannot be written.
     """
     try:
-        if overwrite and storage.exists(os.path.join(out, RUN)):
+        if overwrite and storage.is_file(os.path.join(out, RUN)):
             for name in OURS:
                 storage.delete_tree(os.path.join(out, name))
         stored = read_run(out)
+        if stored is None:
+            _check_empty(out)
+            if not storage.create_once(out, RUN, _run_json(run)):
+                stored = read_run(out)
         if stored is not None:
             _same_run(out, stored, run)
-        elif os.path.exists(out) and (found := set(os.listdir(out)) - {storage.TEMPORARY}):
-            raise RunError(
-                f"{out} is not empty and not a run of pixelmill (there is {min(found)}, but no "
-                f"{RUN}); choose another --output"
-            )
-        os.makedirs(out, exist_ok=True)
-        if stored is None:
-            storage.write(out, RUN, _run_json(run))
+        storage.delete_dead(out)
         storage.write(out, PLAN, plan.to_lines().encode())
         if not {shard.name for shard in plan.shards} <= commits.committed_names(out):
             storage.delete(os.path.join(out, SUCCESS))
@@ -88,16 +91,30 @@ def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> bool:
     return stored is not None
 
 
+def _check_empty(out: str) -> None:
+    names: Iterable[str]
+    if storage.is_remote(out):
+        names = (path.partition("/")[0] for path, _ in storage.list_files(out))
+    else:
+        names = sorted(os.listdir(out)) if storage.is_folder(out) else ()
+    for name in names:
+        if name not in (storage.TEMPORARY, RUN):  # of one that begins at the same moment
+            raise RunError(
+                f"{out} is not empty and not a run of pixelmill (there is {name}, but no "
+                f"{RUN}); choose another --output"
+            )
+
+
 def read_run(out: str) -> Run | None:
     """The run in OUT, None when there is none. Raises RunError when run.json cannot be read."""
     path = os.path.join(out, RUN)
-    if not storage.exists(path):
-        return None
     try:
         fields = json.loads(storage.read_bytes(path))
         if fields["format"] != FORMAT:
             raise RunError(f"{path} is of another version of pixelmill ({fields['pixelmill']})")
         return Run(fields["job"], fields["identity"], fields["notes"])
+    except FileNotFoundError:
+        return None
     except (ValueError, KeyError, TypeError, OSError) as error:
         if isinstance(error, RunError):
             raise
@@ -215,7 +232,7 @@ def finish(totals: Totals, out: str) -> Totals:
         write_report(out)
     if complete:
         storage.write(out, SUCCESS, b"")
-        storage.delete_tree(os.path.join(out, storage.TEMPORARY))
+        storage.delete_dead(out)
     else:
         storage.delete(os.path.join(out, SUCCESS))
     return totals
@@ -242,10 +259,10 @@ def is_complete(totals: Totals, planned: int) -> bool:
 
 
 def _read_legend(out: str) -> dict[str, Any] | None:
-    path = os.path.join(out, LEGEND)
-    found: dict[str, Any] | None = (
-        json.loads(storage.read_bytes(path)) if storage.exists(path) else None
-    )
+    try:
+        found: dict[str, Any] = json.loads(storage.read_bytes(os.path.join(out, LEGEND)))
+    except FileNotFoundError:
+        return None
     return found
 
 

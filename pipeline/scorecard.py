@@ -84,7 +84,7 @@ def merged_state(out: str, plan: Plan) -> FeatureState | None:
     total: FeatureState | None = None
     for number, shard in enumerate(plan.shards):
         path = os.path.join(out, features_path(shard.name))
-        if storage.exists(os.path.join(out, commit_path(shard.name))) and storage.exists(path):
+        if storage.is_file(os.path.join(out, commit_path(shard.name))) and storage.is_file(path):
             state = FeatureState.from_bytes(storage.read_bytes(path), number)
             total = state if total is None else total.merge(state)
     return total
@@ -93,7 +93,7 @@ def merged_state(out: str, plan: Plan) -> FeatureState | None:
 def _marks(out: str, plan: Plan) -> Iterator[dict[str, Any]]:
     """Names and fingerprints of all pictures, in the order of the plan."""
     for number, shard in enumerate(plan.shards):
-        if not storage.exists(os.path.join(out, commit_path(shard.name))):
+        if not storage.is_file(os.path.join(out, commit_path(shard.name))):
             continue
         data = storage.read_bytes(os.path.join(out, RECORDS, f"{shard.name}.parquet"))
         for row in pq.read_table(io.BytesIO(data), columns=_COLUMNS).to_pylist():

@@ -20,6 +20,7 @@ from models.networks.losses import balancing_weights
 from models.networks.unet import UNetConfig
 from pipeline import jobs, run_files, train_files, train_gan, trainees, training
 from pipeline.train_batches import Settings
+from transforms import paths
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, cut, cut_images, pair_masks
 from transforms.listing import list_input
@@ -54,7 +55,7 @@ USUAL = {
 
 def run_train(flags: argparse.Namespace) -> int:
     """Trains, exports and measures. Returns the exit code; raises UserError."""
-    out = jobs.absolute(flags.output)
+    out = paths.absolute(flags.output)
     split_by = _pattern(flags.split_by)
     plan, reading = plan_training(flags, out)
     data = TrainingSet(plan.shards, reading, flags.validation_fraction, split_by)

@@ -6,8 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.binding import Binding
-from models.card import ModelCard, load_card, own_card
+from models.card import load_card, own_card
 from models.classifier import (
     Bound,
     bind_classifier,
@@ -18,13 +17,14 @@ from models.classifier import (
 from models.errors import ModelError, UserError
 from models.signatures import ModelInfo, read_model
 from pipeline import jobs, run_files
-from transforms import storage
+from transforms import paths, storage
 from transforms.checking import DROPS, Checks
 from transforms.describe import COLUMNS, DescribeOperator, gather
 from transforms.guard import INDEX, REFERENCE
 from transforms.inputs import Plan, plan_input
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
+from transforms.staging import local_file, local_model, remote_name
 
 _ATTEMPTS = 10
 
@@ -50,17 +50,13 @@ def bind_checks(
     identity: dict[str, Any] = {}
     standard = False
     if flags.verifier:
-        info, card = _read(flags.verifier, flags.verifier_card)
-        binding = bind_classifier(info, card)
-        verifier = Bound(info.path, probe_classifier(info.path, binding))
-        identity["verifier"] = _identity(info, verifier.binding)
+        verifier, info = _bound(flags.verifier, flags.verifier_card, wants_scores=True)
+        identity["verifier"] = _identity(verifier)
         standard = is_standard_inception(info, verifier.binding)
         _check_classes(flags.verifier, verifier.binding.classes, labels, classes)
     if flags.feature_model:
-        info, card = _read(flags.feature_model, flags.feature_model_card)
-        binding = bind_features(info, card)
-        features = Bound(info.path, probe_classifier(info.path, binding, wants_scores=False))
-        identity["feature_model"] = _identity(info, features.binding)
+        features, info = _bound(flags.feature_model, flags.feature_model_card, wants_scores=False)
+        identity["feature_model"] = _identity(features)
         standard = is_standard_inception(info, features.binding)
     may_reject = flags.accept == "agree" or flags.min_confidence > 0 or bool(flags.drop)
     checks = Checks(
@@ -107,10 +103,11 @@ def reference_describer(
     def describe() -> None:
         root = operator.sink.root
         run = run_files.Run("describe", {"input": jobs.input_identity(plan), **identity}, notes)
+        marked = dataclasses.replace(operator.sink, run=run.digest)
         run_files.begin(root, run, plan, overwrite=False)
         done = [os.path.join(root, name) for name in (INDEX, run_files.SUCCESS)]
-        if not all(map(storage.exists, done)):
-            jobs.process(plan, operator, 1.0, options, run.job)
+        if not all(map(storage.is_file, done)):
+            jobs.process(plan, dataclasses.replace(operator, sink=marked), 1.0, options, run.job)
             metrics = run_files.read_metrics(root)
             if not metrics["complete"] or not metrics["records"]["written"]:
                 raise UserError(
@@ -140,18 +137,22 @@ def describe_operator(
     )
 
 
-def _read(model: str, given: str | None) -> tuple[ModelInfo, ModelCard]:
-    """A model, and the card that was given, or that lies in it, or an empty one."""
-    path = jobs.absolute(model)
-    card = load_card(given or own_card(path), {})
+def _bound(model: str, given: str | None, wants_scores: bool) -> tuple[Bound, ModelInfo]:
+    """A model by the card that was given, or that lies in it, or none. Raises ModelError."""
+    path = paths.absolute(model)
+    staged = local_model(path)
+    card = load_card(local_file(given) if given else own_card(staged), {})
     try:
-        return read_model(path, card.tags), card
-    except (OSError, ValueError) as error:
-        raise ModelError(str(error)) from error
+        info = read_model(staged, card.tags)
+        binding = (bind_classifier if wants_scores else bind_features)(info, card)
+        binding = probe_classifier(info.path, binding, wants_scores)
+    except (OSError, ValueError, ModelError) as error:
+        raise ModelError(str(error).replace(staged, path)) from error
+    return Bound(remote_name(info.path, staged, path), binding, info.fingerprint), info
 
 
-def _identity(info: ModelInfo, binding: Binding) -> dict[str, Any]:
-    return {"fingerprint": info.fingerprint, **dataclasses.asdict(binding)}
+def _identity(bound: Bound) -> dict[str, Any]:
+    return {"fingerprint": bound.fingerprint, **dataclasses.asdict(bound.binding)}
 
 
 def _check_flags(flags: argparse.Namespace, labels: int, redraws: bool) -> None:

@@ -25,8 +25,12 @@ def run_apart(arguments: Sequence[str], timeout_s: float = 240) -> subprocess.Co
     )
 
 
-def content(out: str | Path) -> dict[str, str]:
-    """What a run promises to be always the same: a digest of every output, clock readings aside."""
+def content(out: str | Path, places: bool = True) -> dict[str, str]:
+    """What a run promises to be always the same: a digest of every output, clock readings aside.
+
+    Args:
+        places: also what tells where the input lies.
+    """
     found: dict[str, str] = {}
     root = Path(out)
     for folder in ("masks", "images", "confidence", "features", "rejected", "records"):
@@ -34,15 +38,21 @@ def content(out: str | Path) -> dict[str, str]:
             if path.is_file():
                 found[str(path.relative_to(root))] = _digest(path.read_bytes())
     if (root / "reference").exists():
-        found |= {f"reference/{name}": value for name, value in content(root / "reference").items()}
+        found |= {
+            f"reference/{name}": value
+            for name, value in content(root / "reference", places).items()
+        }
     for path in [*sorted(root.glob("metrics/**/*.json")), root / "metrics.json"]:
         fields = json.loads(path.read_bytes())
         del fields["clock"]
+        if not places:
+            fields.pop("run", None)
         found[str(path.relative_to(root))] = _digest(json.dumps(fields).encode())
+    plan = [root / "plan.jsonl"] if places else []
     optional = (
         p for name in ("legend.json", "index.npz", "duplicates.csv") for p in root.glob(name)
     )
-    for path in (root / "plan.jsonl", root / "_SUCCESS", *optional):
+    for path in (*plan, root / "_SUCCESS", *optional):
         found[path.name] = _digest(path.read_bytes())
     return found
 

@@ -53,6 +53,7 @@ def test_plain_python_does_the_work_and_beam_only_spreads_it():
     assert {path.name for path in beam if path.parts[0] == "transforms"} == {
         "beam_shards.py",
         "model_handler.py",
+        "storage_beam.py",
     }
     for path in beam:
         assert not top_levels(path) & {"numpy", "PIL"}, f"{path} knows Beam and does arithmetic"

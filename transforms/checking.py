@@ -14,6 +14,7 @@ from models.generator import Made
 from models.segmenter import Image
 from transforms.attempts import Rejection
 from transforms.guard import NEAR_BITS, Known, Marks, Twin
+from transforms.staging import local_model
 from transforms.survive import Model
 
 CHECK_COLUMNS = (
@@ -118,7 +119,8 @@ class Checked:
         self._model = model
         self._judge: Judge | None = None
         if checks.looks:
-            self._judge = Judge(checks.verifier, checks.feature_model, model.batch_size)
+            verifier, features = _staged(checks.verifier), _staged(checks.feature_model)
+            self._judge = Judge(verifier, features, model.batch_size)
         self.binding: Binding = model.binding
 
     @property
@@ -138,6 +140,13 @@ class Checked:
         if self._judge is None:
             return [(picture, None) for picture in made]
         return list(zip(made, self._judge([m.pixels for m in made]), strict=True))
+
+
+def _staged(bound: Bound | None) -> Bound | None:
+    """The same on this machine's disk. Raises ModelError."""
+    if bound is None:
+        return None
+    return bound._replace(path=local_model(bound.path, bound.fingerprint))
 
 
 class Untouched:

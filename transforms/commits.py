@@ -1,14 +1,37 @@
 """Commit records, OUT/metrics/<shard>.json: a shard is done when its record exists."""
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from models.errors import UserError
 from transforms import storage
 from transforms.shard_report import ShardReport, Totals
 
 METRICS = "metrics"
+RUN = "run.json"
 _EXTENSION = ".json"
+_REMOTE_THREADS = 16
+
+
+def run_digest(job: str, identity: Mapping[str, Any]) -> str:
+    """What tells runs apart: 16 hexadecimal digits, equal for runs that write the same bytes."""
+    text = json.dumps(json.loads(json.dumps([job, identity])), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_in(root: str) -> str | None:
+    """The digest of the run that OUT belongs to; None when there is none. Raises OSError."""
+    try:
+        fields = json.loads(storage.read_bytes(os.path.join(root, RUN)))
+        return run_digest(fields["job"], fields["identity"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def commit_path(shard_name: str) -> str:
@@ -16,38 +39,63 @@ def commit_path(shard_name: str) -> str:
     return f"{METRICS}/{shard_name}{_EXTENSION}"
 
 
-def read_commit(root: str, shard_name: str) -> ShardReport | None:
+def read_commit(root: str, shard_name: str, run: str = "") -> ShardReport | None:
     """The commit record of a shard in OUT, None when it is not committed.
+
+    Args:
+        run: whose record it must be (see run_digest); one of another run is none. "" for any.
 
     Raises:
         OSError: the storage failed.
         UserError: the file is there, but is no commit record of this shard.
     """
     path = os.path.join(root, commit_path(shard_name))
-    if not storage.exists(path):
-        return None
     try:
         report = ShardReport.from_json(storage.read_bytes(path))
         if report.shard != shard_name:
             raise ValueError(f"it is the commit record of {report.shard}")
-        return report
+    except FileNotFoundError:
+        return None
     except ValueError as error:
         raise UserError(f"{path}: {error}; delete it and run the command again") from error
+    return report if run in ("", report.run) else None
 
 
 def committed_names(root: str) -> set[str]:
     """Names of all shards with a commit record in OUT, by one listing."""
     folder = os.path.join(root, METRICS)
-    if not storage.exists(folder):
+    if not storage.is_folder(folder):
         return set()
     paths = (path for path, _ in storage.list_files(folder))
     return {path.removesuffix(_EXTENSION) for path in paths if path.endswith(_EXTENSION)}
 
 
-def committed_totals(root: str, names: Iterable[str], max_failed_fraction: float) -> Totals:
+def read_commits(
+    root: str, names: Iterable[str], run: str = "", skip_bad: bool = False
+) -> Iterator[ShardReport]:
+    """Commit records in the order of their names, as far as there are.
+
+    Raises:
+        OSError, UserError: one cannot be read, unless those are to be skipped.
+    """
+
+    def read(name: str) -> ShardReport | None:
+        try:
+            return read_commit(root, name, run)
+        except (OSError, UserError):
+            if skip_bad:
+                return None
+            raise
+
+    with ThreadPoolExecutor(_REMOTE_THREADS if storage.is_remote(root) else 1) as pool:
+        yield from filter(None, pool.map(read, sorted(names)))
+
+
+def committed_totals(
+    root: str, names: Iterable[str], max_failed_fraction: float, run: str = ""
+) -> Totals:
     """The totals of shards as far as they are committed. Raises OSError, UserError."""
     totals = Totals()
-    for name in sorted(names):
-        if (report := read_commit(root, name)) is not None:
-            totals = totals.merge(Totals.of(report, max_failed_fraction))
+    for report in read_commits(root, names, run):
+        totals = totals.merge(Totals.of(report, max_failed_fraction))
     return totals

@@ -36,6 +36,7 @@ from transforms.records import Encoded, Record, Result, WorkStream
 from transforms.replicas import Replicas
 from transforms.shard_work import Work
 from transforms.sink import Sink
+from transforms.staging import local_model
 from transforms.streams import in_thread, ordered_map
 from transforms.survive import TIMEOUT_S, Model, Survivor
 
@@ -116,7 +117,8 @@ class _GenerateWork:
 
     def _load(self) -> Checked:
         settings = self._settings
-        generator = Generator(settings.model, settings.binding, settings.batch_size)
+        model = local_model(settings.model, settings.fingerprint)
+        generator = Generator(model, settings.binding, settings.batch_size)
         return Checked(generator, self._checks)
 
     def _survivor(

@@ -5,13 +5,14 @@ a shard, has them in the same proportions; a shard is stored as its first item a
 """
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import yaml
 
+from transforms import storage
 from transforms.inputs import Items, Plan, Shard
 from transforms.listing import InputError
 from transforms.shard_names import ShardName
@@ -84,7 +85,7 @@ def class_counts(text: str, classes: Sequence[str]) -> list[int]:
     """
     if text.isdecimal():
         return [int(text)] * len(classes)
-    if not os.path.isfile(text):
+    if not storage.is_file(text):
         raise InputError(f"--per_class={text} is neither a number nor a file of class: count")
     wanted = _read_counts(text)
     known = {name: label for label, name in enumerate(classes)}
@@ -101,10 +102,11 @@ def class_counts(text: str, classes: Sequence[str]) -> list[int]:
 
 def _read_counts(path: str) -> dict[str, str]:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            if path.endswith(".csv"):
-                return {row[0].strip(): row[1].strip() for row in csv.reader(file) if row}
-            found = yaml.safe_load(file)
+        text = storage.read_bytes(path).decode()
+        if path.endswith(".csv"):
+            rows = csv.reader(io.StringIO(text, newline=""))
+            return {row[0].strip(): row[1].strip() for row in rows if row}
+        found = yaml.safe_load(text)
     except (OSError, ValueError, IndexError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as class, count: {error}") from error
     if not isinstance(found, dict):

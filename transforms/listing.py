@@ -1,12 +1,13 @@
 """Finding the files that a person names after --input: folders, globs, lists, name@N."""
 
 import dataclasses
+import fnmatch
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from models.errors import UserError
-from transforms import storage
+from transforms import paths, storage
 from transforms.shard_names import expand_at_count, is_tfrecord_name, split_at_count
 
 IMAGE_EXTENSIONS = (
@@ -46,12 +47,12 @@ def list_input(pattern: str, out: str | None = None) -> Listing:
     parts = [part.strip() for part in pattern.split(",") if part.strip()]
     if not parts:
         raise InputError("--input is empty: give a folder, a glob or a list of shards")
+    parts = [paths.absolute(part) for part in parts]
     found: dict[str, int] = {}
     ignored: list[str] = []
     for part in parts:
         try:
-            storage.check_supported(part)
-            files, others = _list_one(os.path.abspath(os.path.expanduser(part)))
+            files, others = _list_one(part)
         except OSError as error:
             raise InputError(f"cannot read {error.filename or part}: {error.strerror}") from error
         found.update(files)
@@ -61,24 +62,47 @@ def list_input(pattern: str, out: str | None = None) -> Listing:
         if not outside:
             raise InputError(f"all of {pattern} lies in --output {out}; choose another --output")
         found = outside
-    root = _common_root(parts, list(found))
-    relative = sorted((os.path.relpath(path, root), size) for path, size in found.items())
+    root = paths.common_folder([fixed_folder(part) for part in parts])
+    relative = sorted((paths.relative(path, root), size) for path, size in found.items())
     return Listing(root, tuple(relative), tuple(ignored))
 
 
 def _list_one(path: str) -> tuple[dict[str, int], list[str]]:
-    if os.path.isdir(path):
+    if storage.is_folder(path):
         return _list_folder(path)
-    if os.path.isfile(path):
+    if storage.is_file(path):
         return {path: storage.size_bytes(path)}, []
     if (numbered := split_at_count(path)) is not None:
         return {name: storage.size_bytes(name) for name in _numbered(*numbered)}, []
-    matches = _without_loops(p for p in glob.glob(path, recursive=True) if os.path.isfile(p))
+    matches = _matches(path)
     if not matches:
         if not glob.has_magic(path):
             raise InputError(f"{path}: there is no such file or folder")
         raise InputError(f"no files match {path}; check the path, and quote a glob")
-    return {match: storage.size_bytes(match) for match in matches}, []
+    return matches, []
+
+
+def _matches(pattern: str) -> dict[str, int]:
+    """Files that a glob matches, with their sizes in bytes."""
+    if not storage.is_remote(pattern):
+        found = (path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+        return {path: storage.size_bytes(path) for path in _without_loops(found)}
+    folder = fixed_folder(pattern)
+    parts = pattern[len(folder) + 1 :].split("/")
+    return {
+        f"{folder}/{name}": size
+        for name, size in storage.list_files(folder)
+        if size >= 0 and _fits(name.split("/"), parts)
+    }
+
+
+def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether the parts of a path fit those of a glob, as glob.glob has it: ** for any depth."""
+    if not parts or not names:
+        return not names and all(part == "**" for part in parts)
+    if parts[0] == "**":
+        return _fits(names, parts[1:]) or _fits(names[1:], parts)
+    return fnmatch.fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
 
 
 def _without_loops(paths: Iterable[str]) -> list[str]:
@@ -111,7 +135,7 @@ def _numbered(base: str, count: int) -> Iterator[str]:
     if count < 1:
         raise InputError(f"{base}@{count} names no shard; the number after @ is how many there are")
     for index, names in enumerate(expand_at_count(base, count)):
-        found = next((name for name in names if os.path.isfile(name)), None)
+        found = next((name for name in names if storage.is_file(name)), None)
         if found is None:
             raise InputError(
                 f"{base}@{count} names {count} shards, but shard {index} is missing; "
@@ -120,16 +144,16 @@ def _numbered(base: str, count: int) -> Iterator[str]:
         yield found
 
 
-def _common_root(parts: Sequence[str], paths: Sequence[str]) -> str:
-    """The folder that names are relative to: the part of the patterns without wildcards."""
-    roots = []
-    for part in parts:
-        path = os.path.abspath(os.path.expanduser(part))
-        if not os.path.isdir(path):  # a folder may have a name that looks like a glob
-            while glob.has_magic(path) or not os.path.isdir(path):
-                path = os.path.dirname(path)
-        roots.append(path)
-    return os.path.commonpath(roots) if roots else os.path.commonpath(paths)
+def fixed_folder(part: str) -> str:
+    """The folder that names are relative to: the part of a pattern without wildcards."""
+    path = paths.absolute(part)
+    if storage.is_folder(path):  # a folder may have a name that looks like a glob
+        return path
+    while glob.has_magic(path) or not storage.is_folder(path):
+        if (above := paths.parent(path)) == path:
+            break
+        path = above
+    return path
 
 
 def _is_image_name(path: str) -> bool:

@@ -12,7 +12,7 @@ from transforms import storage
 
 STOP = f"{storage.TEMPORARY}/stop"  # below OUT; asks workers in other processes to stop
 INTERRUPTED = "interrupted"  # the error of a shard that was left because of it
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = {False: 1.0, True: 10.0}  # local, and where each look is a request
 
 
 class Interrupted(Exception):
@@ -35,9 +35,9 @@ class Live:
 
     def update(self, out: str, shard: str, done: int, failed: int) -> None:
         """Notes how far a shard of OUT is. Raises Interrupted when a stop was asked for."""
-        if time.monotonic() - self._looked > _LOOK_EVERY_S:
+        if time.monotonic() - self._looked > _LOOK_EVERY_S[storage.is_remote(out)]:
             self._looked = time.monotonic()
-            if storage.exists(stop_path(out)):
+            if storage.is_file(stop_path(out)):
                 self.stop.set()
         if self.stop.is_set():
             raise Interrupted

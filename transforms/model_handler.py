@@ -24,6 +24,7 @@ from transforms.failures import Failure
 from transforms.picture_work import batch_size_for, picture_survivor
 from transforms.records import Item, Record
 from transforms.segment import check
+from transforms.staging import local_model, remote_name
 from transforms.streams import Window, batches_by_shape, in_order
 from transforms.survive import TIMEOUT_S, Survivor
 
@@ -91,14 +92,15 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Survivor[Picture, 
         Raises:
             ModelError: the model cannot be run so; the message says what to give.
         """
-        card = load_card(card_path or own_card(model_path), dict(overrides or {}))
+        staged = local_model(model_path)
+        card = load_card(card_path or own_card(staged), dict(overrides or {}))
         try:
-            info = read_model(model_path, card.tags)
+            info = read_model(staged, card.tags)
         except (OSError, ValueError) as error:
-            raise ModelError(str(error)) from error
+            raise ModelError(str(error).replace(staged, model_path)) from error
         binding = probe(info.path, bind(info, card))
         return cls(
-            info.path,
+            remote_name(info.path, staged, model_path),
             binding,
             batch_size=batch_size,
             keep_example=keep_example,
@@ -107,8 +109,9 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Survivor[Picture, 
 
     def load_model(self) -> Survivor[Picture, Segmentation]:
         """Raises ModelError when it cannot be loaded."""
+        path = local_model(self._path)
         return picture_survivor(
-            lambda: Segmenter(self._path, self._binding, self._batch_size), self._batch_timeout_s
+            lambda: Segmenter(path, self._binding, self._batch_size), self._batch_timeout_s
         )
 
     def run_inference(

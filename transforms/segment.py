@@ -18,6 +18,7 @@ from transforms.records import Encoded, Result
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
+from transforms.staging import local_model
 from transforms.survive import TIMEOUT_S
 
 COLUMNS = pa.schema(
@@ -46,13 +47,14 @@ class SegmentOperator:
     """Settings of a segmentation; all of it is pickled to the workers.
 
     Attributes:
-        model: folder of the SavedModel.
+        model: folder of the SavedModel, gs:// or the like as well.
         binding: how to call it, probed.
         sink: where masks go.
         batch_size: pictures that the model gets at once.
         policy: how pictures are decoded.
         confidence_map: write a picture of the confidence beside each mask.
         mask_at_model_size: leave masks at the size at which the model saw the picture.
+        fingerprint: of the model, checked where it is fetched from elsewhere.
         features: names in the tf.Examples.
         threads: that decode and encode; 0 for one a core.
         batch_timeout_s: for one call of the model; 0 to wait for ever.
@@ -66,6 +68,7 @@ class SegmentOperator:
     policy: DecodePolicy = DecodePolicy()
     confidence_map: bool = False
     mask_at_model_size: bool = False
+    fingerprint: str = ""
     features: FeatureNames = FeatureNames()
     threads: int = 0
     batch_timeout_s: float = TIMEOUT_S
@@ -77,7 +80,8 @@ class SegmentOperator:
         settings = Settings(self.policy, self.features, self.threads, self.batch_timeout_s)
 
         def load() -> Segmenter:
-            return Segmenter(self.model, self.binding, self.batch_size, self.mask_at_model_size)
+            model = local_model(self.model, self.fingerprint)
+            return Segmenter(model, self.binding, self.batch_size, self.mask_at_model_size)
 
         return PictureWork(settings, load, lambda facts, answer: encode_result(facts, answer, self))
 

@@ -37,6 +37,8 @@ class ShardReport:
         sums: the operator's metrics (see transforms/sums.py).
         highlights: records worth showing (see Highlights).
         files: all that belongs to the shard but the commit record itself.
+        run: of which run: a digest of the configuration, "" outside of runs. A record with another
+            one is stale: left by a run that was overwritten.
         clock: readings that differ from run to run: microseconds by stage, start and end.
         error: why the shard was not committed; None for a committed one.
     """
@@ -50,6 +52,7 @@ class ShardReport:
     sums: Sums = dataclasses.field(default_factory=dict)
     highlights: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     files: tuple[FileEntry, ...] = ()
+    run: str = ""
     clock: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     error: str | None = None
 

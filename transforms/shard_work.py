@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from models.errors import UserError
 from transforms.clock import Clock
@@ -18,7 +18,12 @@ Work = Callable[[Shard, Clock], WorkStream]
 
 
 class Operator(Protocol):
-    """One of the things that can be done to shards. Pickled to the workers: plain settings."""
+    """One of the things that can be done to shards. Pickled to the workers: plain settings.
+
+    A dataclass, with its sink as a field.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def sink(self) -> Sink:

@@ -8,16 +8,18 @@ A shard passes through three states:
 
 An attempt that dies leaves temporary files, or published files without a commit record; the next
 attempt writes the same bytes again. An attempt that comes late, a zombie, finds the commit record
-and publishes nothing; should it be past that look, it replaces files by equal ones, since the same
-input gives the same output. Its own commit record is refused, and the first one's is its answer.
+and publishes nothing. Before it replaces a file by a different one, it looks whether the shard is
+committed meanwhile or OUT has gone to another run. Its own commit record is refused, and the first
+one's is its answer. docs/storage.md tells more.
 """
 
 import contextlib
 import dataclasses
+import errno
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 import google_crc32c
@@ -27,18 +29,20 @@ import pyarrow.parquet as pq
 from models.loading import import_tensorflow
 from transforms import storage
 from transforms.clock import Clock
-from transforms.commits import commit_path, read_commit
+from transforms.commits import commit_path, read_commit, run_in
 from transforms.failures import Failure, Problem
 from transforms.features import feature_column
 from transforms.inputs import Shard
 from transforms.records import Encoded, Extras, Record, Result
 from transforms.shard_report import FileEntry, Highlights, ShardReport
+from transforms.sink_files import PictureFiles
 from transforms.sums import Sums, add, log_bin, plain
 from transforms.tfrecord import write_record
 
 tf = import_tensorflow()
 
 RECORDS = "records"
+_TRIES = 5
 
 # Names of the features that hold each kind of picture: DeepLab's and TF Object Detection's.
 FEATURES = {
@@ -68,16 +72,29 @@ class Sink:
         kind: what OUT is full of, "masks" or "images": the folder of TFRecord shards.
         as_files: write a tree of picture files, OUT/<kind>/<output name>, instead of TFRecords.
         columns: of the records file, after the common ones.
+        run: which run OUT belongs to, see run_digest; "" outside of runs.
     """
 
     root: str
     kind: str
     as_files: bool
     columns: pa.Schema
+    run: str = ""
 
     def committed(self, shard: Shard) -> ShardReport | None:
         """The report of a shard that is committed, else None. Raises OSError, UserError."""
-        return read_commit(self.root, shard.name)
+        return read_commit(self.root, shard.name, self.run)
+
+    def may_replace(self, shard: Shard) -> None:
+        """Raises OSError when a file of the shard must not be replaced by a different one."""
+        self.check_owner()
+        if self.committed(shard) is not None:
+            raise OSError(errno.ECANCELED, "another attempt has committed this shard", shard.name)
+
+    def check_owner(self) -> None:
+        """Raises OSError when OUT has been given to another run."""
+        if self.run and run_in(self.root) != self.run:
+            raise OSError(errno.ECANCELED, "another run has taken over this folder", self.root)
 
     @contextlib.contextmanager
     def open(self, shard: Shard, clock: Clock) -> Iterator["ShardWriter"]:
@@ -96,8 +113,10 @@ class ShardWriter:
         self._sink = sink
         self._shard = shard
         self._clock = clock
-        self._pictures: _Pictures = (
-            _PictureFiles(sink.root) if sink.as_files else _PictureRecords(sink, shard)
+        self._pictures: PictureFiles | _PictureRecords = (
+            PictureFiles(sink.root, sink.kind, self._may_replace)
+            if sink.as_files
+            else _PictureRecords(sink, shard)
         )
         self._rows: list[dict[str, Any]] = []
         self._features: list[bytes] = []
@@ -132,6 +151,7 @@ class ShardWriter:
             row.update(status="failed", **problem._asdict())
             self._failed[problem.reason] = self._failed.get(problem.reason, 0) + 1
             self._highlights.add_failure(record, problem)
+            self._pictures.fail(record)
         else:
             self._pictures.write(record, result.outputs)
             row.update(status="ok", **result.row)
@@ -161,11 +181,12 @@ class ShardWriter:
         if (first := self._sink.committed(self._shard)) is not None:
             return first
         with self._clock("commit"):
-            files = self._pictures.publish()
+            files = self._pictures.publish(self._may_replace)
             files += [self._write(path, data) for path, data in self._extra_files.items()]
             files.append(self._write_records())
         report = ShardReport(
             shard=self._shard.name,
+            run=self._sink.run,
             read=len(self._rows),
             written=len(self._rows) - self.failed,
             failed_by_reason=dict(sorted(self._failed.items())),
@@ -181,13 +202,28 @@ class ShardWriter:
                 "microseconds": self._clock.microseconds(),
             },
         )
+        return self._create(report)
+
+    def _create(self, report: ShardReport) -> ShardReport:
+        """Creates the commit record, or returns the one of the attempt that was first."""
         path = commit_path(self._shard.name)
-        if storage.create_once(self._sink.root, path, report.to_json()):
-            return report
-        first = self._sink.committed(self._shard)
-        if first is None:
-            raise OSError(f"{path} was there, and is gone: something else deletes files in OUT")
-        return first
+        self._sink.check_owner()
+        for _ in range(_TRIES):
+            if storage.create_once(self._sink.root, path, report.to_json()):
+                self._pictures.committed()
+                return report
+            first = read_commit(self._sink.root, self._shard.name)
+            if first is not None and self._sink.run in ("", first.run):
+                return first
+            if first is not None:  # left by a zombie of a run that was overwritten
+                self._sink.check_owner()
+                storage.delete(os.path.join(self._sink.root, path))
+        raise OSError(
+            errno.EBUSY, "it comes and goes: something else writes and deletes files here", path
+        )
+
+    def _may_replace(self) -> None:
+        self._sink.may_replace(self._shard)
 
     def discard(self) -> None:
         """Deletes what is left under temporary names."""
@@ -203,30 +239,8 @@ class ShardWriter:
         return self._write(f"{RECORDS}/{self._shard.name}.parquet", buffer.getvalue().to_pybytes())
 
     def _write(self, path: str, data: bytes) -> FileEntry:
-        storage.write(self._sink.root, path, data)
+        storage.write(self._sink.root, path, data, self._may_replace)
         return FileEntry(path, len(data), storage.crc32c(data))
-
-
-class _PictureFiles:
-    """A tree of picture files; each is published as it comes, whole, unless it is there already."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._files: list[FileEntry] = []
-
-    def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
-        for kind, picture in outputs.items():
-            path = f"{kind}/{record.output_name}.{picture.format}"
-            if not storage.holds(os.path.join(self._root, path), picture.data):
-                storage.write_unsynced(self._root, path, picture.data)
-            self._files.append(FileEntry(path, len(picture.data), storage.crc32c(picture.data)))
-
-    def publish(self) -> list[FileEntry]:
-        storage.sync_all(self._root, [file.path for file in self._files])
-        return list(self._files)
-
-    def discard(self) -> None:
-        """Nothing is temporary between two calls."""
 
 
 class _PictureRecords:
@@ -241,19 +255,23 @@ class _PictureRecords:
     def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
         write_record(self._file, _example(record, outputs))  # type: ignore[arg-type]
 
-    def publish(self) -> list[FileEntry]:
+    def fail(self, record: Record) -> None:
+        """A failed record has no example."""
+
+    def publish(self, may_replace: Callable[[], None]) -> list[FileEntry]:
+        self._file.sync()  # not closed yet: that would take its lock
+        storage.publish(self._temporary, os.path.join(self._root, self._path), may_replace)
         self._file.close()
-        storage.publish(self._temporary, os.path.join(self._root, self._path))
         return [FileEntry(self._path, self._file.size_bytes, f"{self._file.crc32c:08x}")]
+
+    def committed(self) -> None:
+        """Nothing is left to do."""
 
     def discard(self) -> None:
         try:
             self._file.close()
         finally:  # a full disk, where closing fails, is where it matters most
             storage.delete(self._temporary)
-
-
-_Pictures = _PictureFiles | _PictureRecords
 
 
 class _Measured:
@@ -269,10 +287,11 @@ class _Measured:
         self.crc32c = google_crc32c.extend(self.crc32c, data)
         return self._file.write(data)
 
+    def sync(self) -> None:
+        storage.sync(self._file)
+
     def close(self) -> None:
-        if not self._file.closed:
-            storage.sync(self._file)
-            self._file.close()
+        self._file.close()
 
 
 def _example(record: Record, outputs: Mapping[str, Encoded]) -> bytes:

@@ -1,37 +1,90 @@
-"""Files, as far as the machine needs them: list, read, publish whole, create once, delete.
+"""The one door to files: list, read, publish whole, create once, delete. Paths are strings.
 
-Everything that leaves the process goes through here, so that another kind of storage is one more
-module like this one. Today: local paths. Nothing is ever visible half written: a file is made
-under a temporary name in OUT/_tmp and then takes its final name in one step.
+By the scheme of a path it opens one of three places, which differ in what they can promise:
+
+    local paths              storage_local   temporary names, fsync, rename and hard links
+    gs://                    storage_gcs     conditional uploads, checksums by the service
+    what else Beam can open  storage_beam    no conditions: see there
+
+Nothing is ever visible half written, and `create_once` lets one of many succeed (but see
+storage_beam). docs/storage.md tells how a shard's commit is made of that. All errors of the storage
+are OSErrors with `strerror` and `filename`.
 """
 
-import contextlib
-import errno
 import os
-import secrets
-import shutil
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import IO
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Protocol
 
 import google_crc32c
 
 from models.errors import UserError
+from transforms import paths, storage_local
+from transforms.storage_settings import NO_AUTH
 
-TEMPORARY = "_tmp"
-_COPY_BYTES = 1 << 20
-_SYNC_THREADS = 8
-_LOCK_SECONDS = 10.0
+TEMPORARY = storage_local.TEMPORARY
 
 
-def check_supported(path: str) -> None:
-    """Raises UserError for a path that this storage cannot serve, with the way out."""
-    scheme, found, _ = path.partition("://")
-    if found:
-        raise UserError(
-            f"{path}: {scheme}:// is not supported yet; copy the data to a local path first"
-        )
+class Backend(Protocol):
+    """What a place must be able to do; the functions below say what each one means."""
+
+    def check(self, path: str, writes: bool) -> None: ...
+    def list_files(self, folder: str) -> Iterator[tuple[str, int]]: ...
+    def is_file(self, path: str) -> bool: ...
+    def is_folder(self, path: str) -> bool: ...
+    def size_bytes(self, path: str) -> int: ...
+    def open_read(self, path: str) -> IO[bytes]: ...
+    def read_bytes(self, path: str) -> bytes: ...
+    def holds(self, path: str, data: bytes) -> bool: ...
+    def file_crc32c(self, path: str) -> str: ...
+    def temporary_path(self, root: str, name: str) -> str: ...
+    def publish(self, temporary: str, final: str, may_replace: Callable[[], None]) -> None: ...
+    def write(
+        self, root: str, path: str, data: bytes, may_replace: Callable[[], None], synced: bool
+    ) -> None: ...
+    def sync_all(self, root: str, paths: Sequence[str]) -> None: ...
+    def create(self, root: str, path: str, data: bytes) -> bool: ...
+    def delete(self, path: str) -> None: ...
+    def delete_tree(self, path: str) -> None: ...
+    def delete_dead(self, root: str) -> list[str]: ...
+    def fetch(self, folder: str, names: Sequence[str], target: str) -> None: ...
+
+
+def _backend(path: str) -> Backend:
+    match paths.scheme(path):
+        case "":
+            return storage_local
+        case "gs":
+            from transforms import storage_gcs  # a second to import: only for those who need it
+
+            return storage_gcs
+        case _:
+            from transforms import storage_beam
+
+            return storage_beam
+
+
+def use_no_auth() -> None:
+    """gs:// without credentials, in this process and those that it starts."""
+    os.environ[NO_AUTH] = "1"
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is not on a local file system: each look at it is a request."""
+    return paths.scheme(path) != ""
+
+
+def check_place(path: str, writes: bool = False) -> None:
+    """Sees at once whether a place can be used at all.
+
+    Raises:
+        UserError: no such bucket, no permission, no credentials, nobody answers: one clear message,
+            within seconds.
+    """
+    try:
+        _backend(path).check(path, writes)
+    except OSError as error:
+        what = "write to" if writes else "read"
+        raise UserError(f"cannot {what} {error.filename or path}: {error.strerror}") from error
 
 
 def list_files(folder: str) -> Iterator[tuple[str, int]]:
@@ -43,57 +96,42 @@ def list_files(folder: str) -> Iterator[tuple[str, int]]:
     Raises:
         OSError: when the folder cannot be read.
     """
-    yield from _walk(folder, "")
-
-
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
-    with os.scandir(folder) as entries:
-        # "a/b" sorts as the joined path would: a folder's slash takes part in the comparison
-        found = sorted(entries, key=lambda e: e.name + ("/" if _is_folder(e) else ""))
-    for entry in found:
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            yield from _walk(entry.path, f"{prefix}{entry.name}/")
-        elif entry.is_file():
-            yield prefix + entry.name, entry.stat().st_size
-        else:
-            yield prefix + entry.name, -1
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False)
+    return _backend(folder).list_files(folder)
 
 
 def exists(path: str) -> bool:
-    """Whether a file or folder is there."""
-    return os.path.exists(path)
+    """Whether a file or folder is there. Raises OSError."""
+    return is_file(path) or is_folder(path)
+
+
+def is_file(path: str) -> bool:
+    """Whether a file is there. Raises OSError."""
+    return _backend(path).is_file(path)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder is there; among objects: whether there is anything below. Raises OSError."""
+    return _backend(path).is_folder(path)
 
 
 def size_bytes(path: str) -> int:
     """Size of a file in bytes. Raises OSError when it is not there."""
-    return os.stat(path).st_size
+    return _backend(path).size_bytes(path)
 
 
 def open_read(path: str) -> IO[bytes]:
-    """Opens a file for reading, buffered by 1 MiB. Raises OSError."""
-    return open(path, "rb", buffering=_COPY_BYTES)
-
-
-def open_new(path: str) -> IO[bytes]:
-    """Opens a new file for writing. Raises OSError, also when it is there already."""
-    return open(path, "xb", buffering=_COPY_BYTES)
+    """Opens a file for reading from front to back, buffered by 1 MiB or more. Raises OSError."""
+    return _backend(path).open_read(path)
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole content of a file. Raises OSError."""
-    with open(path, "rb") as file:
-        return file.read()
+    """The whole content of a file. Raises OSError: FileNotFoundError when it is not there."""
+    return _backend(path).read_bytes(path)
 
 
 def holds(path: str, data: bytes) -> bool:
     """Whether a file is there with just this content. Raises OSError."""
-    return exists(path) and size_bytes(path) == len(data) and read_bytes(path) == data
+    return _backend(path).holds(path, data)
 
 
 def crc32c(data: bytes) -> str:
@@ -102,12 +140,8 @@ def crc32c(data: bytes) -> str:
 
 
 def file_crc32c(path: str) -> str:
-    """crc32c of a file's content, read by chunks. Raises OSError."""
-    value = 0
-    with open(path, "rb") as file:
-        while chunk := file.read(_COPY_BYTES):
-            value = google_crc32c.extend(value, chunk)
-    return f"{value:08x}"
+    """crc32c of a file's content; on gs:// what the service says, without reading. OSError."""
+    return _backend(path).file_crc32c(path)
 
 
 def as_text(path: str) -> str:
@@ -116,11 +150,19 @@ def as_text(path: str) -> str:
 
 
 def temporary_path(root: str, name: str) -> str:
-    """A new path in root/_tmp (same file system as root) that no other attempt will use."""
-    folder = os.path.join(root, TEMPORARY)
-    os.makedirs(folder, exist_ok=True)
-    # 48 characters are at most 192 bytes; a file name may have 255
-    return os.path.join(folder, f"{os.path.basename(name)[-48:]}.{secrets.token_hex(8)}")
+    """A new local path, for open_new, that no other attempt will use; `publish` takes it to root.
+
+    In root/_tmp when root is local, else in a folder of this process.
+    """
+    return _backend(root).temporary_path(root, name)
+
+
+def open_new(path: str) -> IO[bytes]:
+    """Opens a new local file for writing. Raises OSError, also when it is there already.
+
+    While it is open it is locked, which tells cleaners that its maker is alive.
+    """
+    return storage_local.open_new(path)
 
 
 def sync(file: IO[bytes]) -> None:
@@ -129,41 +171,36 @@ def sync(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def publish(temporary: str, final: str) -> None:
-    """Gives a complete, synced file its final name in one step, replacing what was there."""
-    os.makedirs(os.path.dirname(final), exist_ok=True)
-    os.replace(temporary, final)
+def _yes() -> None:
+    """Anything may be replaced."""
 
 
-def write(root: str, path: str, data: bytes) -> None:
+def publish(temporary: str, final: str, may_replace: Callable[[], None] = _yes) -> None:
+    """Gives a complete, synced file its final name in one step.
+
+    A file of that name with the same content is left alone.
+
+    Args:
+        may_replace: asked before a different one is replaced; raises OSError to prevent it.
+    """
+    _backend(final).publish(temporary, final, may_replace)
+
+
+def write(root: str, path: str, data: bytes, may_replace: Callable[[], None] = _yes) -> None:
     """Writes root/path whole: readers see the old content or the new, never a part."""
-    temporary = _write_temporary(root, path, data)
-    try:
-        publish(temporary, os.path.join(root, path))
-    except OSError:
-        delete(temporary)
-        raise
-    _sync_path(os.path.dirname(os.path.join(root, path)))
+    _backend(root).write(root, path, data, may_replace, synced=True)
 
 
-def write_unsynced(root: str, path: str, data: bytes) -> None:
+def write_unsynced(
+    root: str, path: str, data: bytes, may_replace: Callable[[], None] = _yes
+) -> None:
     """The same without waiting for the disk: whole for every reader, durable after sync_all."""
-    temporary = temporary_path(root, path)
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        publish(temporary, os.path.join(root, path))
-    except OSError:
-        delete(temporary)
-        raise
+    _backend(root).write(root, path, data, may_replace, synced=False)
 
 
 def sync_all(root: str, paths: Sequence[str]) -> None:
     """Makes files below root, and their names, survive a power failure. Raises OSError."""
-    folders = {os.path.dirname(path) for path in paths}
-    with ThreadPoolExecutor(_SYNC_THREADS) as pool:  # one flush of the disk serves many files
-        for _ in pool.map(lambda path: _sync_path(os.path.join(root, path)), [*paths, *folders]):
-            pass
+    _backend(root).sync_all(root, paths)
 
 
 def create_once(root: str, path: str, data: bytes) -> bool:
@@ -172,78 +209,28 @@ def create_once(root: str, path: str, data: bytes) -> bool:
     Returns:
         True when this call made the file, False when it was there before; it then stays as it was.
     """
-    final = os.path.join(root, path)
-    os.makedirs(os.path.dirname(final), exist_ok=True)
-    temporary = _write_temporary(root, path, data)
-    try:
-        os.link(temporary, final)  # unlike a rename, a link never replaces
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-            raise
-        return _create_without_links(temporary, final)
-    finally:
-        delete(temporary)
-    _sync_path(os.path.dirname(final))
-    return True
-
-
-def _create_without_links(temporary: str, final: str) -> bool:
-    """For file systems that know no hard links: a lock folder decides who renames."""
-    lock = f"{final}.lock"
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            os.mkdir(lock)
-            break
-        except FileExistsError:  # who holds it may not have renamed yet, or may have failed
-            if os.path.exists(final):
-                return False
-            if time.monotonic() > deadline:
-                raise TimeoutError(
-                    errno.ETIMEDOUT, "left by a process that died? then delete it", lock
-                ) from None
-            time.sleep(0.01)
-    try:
-        if os.path.exists(final):
-            return False
-        os.replace(temporary, final)
-        return True
-    finally:
-        os.rmdir(lock)
-
-
-def _write_temporary(root: str, path: str, data: bytes) -> str:
-    temporary = temporary_path(root, path)
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            sync(file)
-    except OSError:
-        delete(temporary)  # on a full disk it would be in the way of the next attempt
-        raise
-    return temporary
-
-
-def _sync_path(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return _backend(root).create(root, path, data)
 
 
 def delete(path: str) -> None:
     """Deletes a file if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    _backend(path).delete(path)
 
 
 def delete_tree(path: str) -> None:
     """Deletes a file, or a folder with all that is in it, if it is there. Follows no links."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        with contextlib.suppress(FileNotFoundError):  # somebody else deletes it too
-            shutil.rmtree(path)
-    else:
-        delete(path)
+    _backend(path).delete_tree(path)
+
+
+def delete_dead(root: str) -> list[str]:
+    """Deletes temporary files below root whose makers are gone, never those of live ones.
+
+    Returns:
+        Their paths, relative to root.
+    """
+    return _backend(root).delete_dead(root)
+
+
+def fetch(folder: str, names: Sequence[str], target: str) -> None:
+    """Copies files below a folder to a local folder, under the same names. Raises OSError."""
+    _backend(folder).fetch(folder, names, target)

@@ -26,6 +26,7 @@ from transforms.records import Encoded, Record, Result, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
+from transforms.staging import local_model
 from transforms.survive import TIMEOUT_S
 
 tf = import_tensorflow()
@@ -59,6 +60,7 @@ class TranslateOperator:
         binding: how to call it, probed.
         sink: of kind "images", with COLUMNS.
         batch_size: pictures that the model gets at once.
+        fingerprint: of the model, checked where it is fetched from elsewhere.
         policy: how pictures are decoded.
         features: names in the tf.Examples.
         format: how pictures are written.
@@ -72,6 +74,7 @@ class TranslateOperator:
     binding: Binding
     sink: Sink
     batch_size: int
+    fingerprint: str = ""
     policy: DecodePolicy = DecodePolicy()
     features: FeatureNames = FeatureNames()
     format: PictureFormat = PictureFormat(source=CHANGED)
@@ -105,7 +108,8 @@ class _TranslateWork:
 
     def _load(self) -> Checked:
         settings = self._settings
-        translator = Translator(settings.model, settings.binding, settings.batch_size)
+        model = local_model(settings.model, settings.fingerprint)
+        translator = Translator(model, settings.binding, settings.batch_size)
         return Checked(translator, self._checks)
 
     def _encode(self, facts: Facts, answer: tuple[Made, Seen | None]) -> Result:

@@ -49,7 +49,7 @@ CASES = {
     "wrong number of classes": (["--classes=a,b"], "5 classes, but 2 names"),
     "no such card": (["--model_card={tmp}/card.yaml"], "cannot read model card"),
     "a wrong Beam value": (["--direct_num_workers=many"], "direct_num_workers"),
-    "gs://": (["--input", "gs://bucket/x"], "not supported yet"),
+    "a place that nobody can open": (["--input", "s3://bucket/x"], "Beam cannot open s3:// here"),
 }
 
 

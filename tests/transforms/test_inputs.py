@@ -168,8 +168,8 @@ def test_odd_names_are_found_and_can_be_read(tmp_path):
         ("empty", "holds 0 files, but no images"),
         ("texts", "holds 2 files, but no images"),
         ("pics,nothing", "nothing: there is no such"),
-        ("gs://bucket/x", "gs:// is not supported yet"),
-        ("pics,gs://bucket/x", "gs:// is not supported yet"),
+        ("gs://", "expected gs://BUCKET/NAME"),
+        ("gs://bucket/../x", "without empty parts"),
     ],
 )
 def test_an_input_that_gives_nothing_is_explained(tmp_path, monkeypatch, pattern, message):

@@ -64,16 +64,6 @@ def test_what_was_created_once_never_changes(tmp_path, links):
     assert temporaries(tmp_path) == []
 
 
-def test_a_lock_left_by_a_dead_process_is_named(tmp_path, links, monkeypatch):
-    if links == "links":
-        pytest.skip("hard links need no lock")
-    monkeypatch.setattr(storage, "_LOCK_SECONDS", 0.02)
-    (tmp_path / "a.json.lock").mkdir()
-    with pytest.raises(OSError, match=r"a\.json\.lock"):
-        storage.create_once(str(tmp_path), "a.json", b"data")
-    assert temporaries(tmp_path) == []
-
-
 def test_other_errors_of_links_are_raised_and_leave_nothing(tmp_path, monkeypatch):
     def fail(*_args):
         raise OSError(errno.EIO, "Input/output error")
@@ -215,12 +205,59 @@ def test_deleting_what_is_not_there_is_fine_and_the_rest_is_not_hidden(tmp_path)
     assert not storage.exists(str(tmp_path / "d"))
 
 
-@pytest.mark.parametrize("path", ["gs://bucket/a", "s3://bucket", "hdfs://x/y"])
-def test_places_that_are_not_served_are_refused(path):
-    with pytest.raises(UserError, match="not supported yet"):
-        storage.check_supported(path)
+def test_places_that_nobody_can_open_are_refused_with_the_way_out():
+    with pytest.raises(UserError, match=r"Beam cannot open s3:// here: .*apache-beam\[aws\]"):
+        storage.check_place("s3://bucket/x")
+    with pytest.raises(UserError, match="cannot open nonsense://"):
+        storage.check_place("nonsense://x")
 
 
-def test_local_paths_are_served():
-    for path in ("/a/b", "a", "a:b", "C:/x", "with space"):
-        storage.check_supported(path)
+def test_a_folder_that_must_not_be_written_is_told(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with pytest.raises(UserError, match=f"cannot write to {file}"):
+        storage.check_place(str(file / "out"), writes=True)
+    storage.check_place(str(tmp_path / "new/out"), writes=True)
+
+
+def test_temporary_files_of_the_dead_are_deleted_and_those_of_the_living_stay(tmp_path):
+    living = storage.temporary_path(str(tmp_path), "living")
+    dead = storage.temporary_path(str(tmp_path), "dead")
+    with storage.open_new(living) as file:
+        storage.open_new(dead).close()
+        assert storage.delete_dead(str(tmp_path)) == [os.path.relpath(dead, tmp_path)]
+        assert temporaries(tmp_path) == [os.path.basename(living)]
+        file.write(b"x")
+        storage.sync(file)
+        storage.publish(living, str(tmp_path / "final"))
+    assert (tmp_path / "final").read_bytes() == b"x"
+    assert storage.delete_dead(str(tmp_path / "nothing")) == []
+
+
+def test_a_file_is_replaced_by_a_different_one_only_if_that_is_allowed(tmp_path):
+    asked = []
+
+    def refuse():
+        asked.append(1)
+        raise OSError(errno.ECANCELED, "not now")
+
+    root = str(tmp_path)
+    for publish in (storage.write, storage.write_unsynced, publish_file):
+        storage.write(root, "a", b"old")
+        publish(root, "a", b"old", refuse)  # equal
+        publish(root, "new", b"new", refuse)
+        storage.delete(f"{root}/new")
+        assert asked == []
+        with pytest.raises(OSError, match="not now"):
+            publish(root, "a", b"new", refuse)
+        assert (tmp_path / "a").read_bytes() == b"old" and asked.pop()
+
+
+def publish_file(root, path, data, may_replace):
+    temporary = storage.temporary_path(root, path)
+    try:
+        with storage.open_new(temporary) as file:
+            file.write(data)
+        storage.publish(temporary, f"{root}/{path}", may_replace)
+    finally:
+        storage.delete(temporary)
