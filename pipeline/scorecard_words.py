@@ -175,7 +175,7 @@ def _distance(card: Mapping[str, Any]) -> list[dict[str, str]]:
         )
     if every["kid"]:
         text += (
-            f". KID is {every['kid']['mean']:.4g} ± {every['kid']['std']:.2g}, which has no bias"
+            f". KID is {every['kid']['mean']:.4g} ± {every['kid']['std']:.3g}, which has no bias"
         )
     text += ". "
     if every["few"]:
