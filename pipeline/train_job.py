@@ -17,9 +17,9 @@ from models.loading import import_tensorflow
 from models.networks.classifier import ClassifierConfig
 from models.networks.generator import GeneratorConfig
 from models.networks.losses import balancing_weights
-from models.networks.unet import UNetConfig
+from models.networks.unet import UNetConfig, usual_memory
 from pipeline import jobs, run_files, train_files, train_gan, trainees, training
-from pipeline.train_batches import Settings
+from pipeline.train_batches import Settings, steps_of
 from transforms import paths
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, cut, cut_images, pair_masks
@@ -73,6 +73,10 @@ def run_train(flags: argparse.Namespace) -> int:
         augment=usual.augment if flags.augment is None else flags.augment,
     )
     config = _config(flags, len(classes), survey)
+    count = len(survey.keys["train"])
+    if isinstance(config, UNetConfig):
+        memory = usual_memory(settings.epochs * steps_of(count, settings))
+        config = dataclasses.replace(config, memory=memory)
     run = run_files.Run(
         job=f"train {flags.kind}",
         identity={
@@ -94,7 +98,6 @@ def run_train(flags: argparse.Namespace) -> int:
     tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(_precision(flags.precision))
     weights = _weights(survey.counts["train"][: len(classes)], flags.class_weights)
-    count = len(survey.keys["train"])
     if isinstance(config, UNetConfig):
         trained = trainees.segmenter(
             data,
