@@ -93,7 +93,7 @@ def _demo(parsed: argparse.Namespace) -> int:
     import_tensorflow()
     from pipeline.demo import demo
 
-    return demo(parsed.output, parsed.scenes, parsed.verbose)
+    return demo(parsed.output, parsed.scenes, parsed.digits, parsed.verbose)
 
 
 def _status(parsed: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """`pixelmill demo`: the main job on data and a model that come with the project.
 
 Real handwritten digits over real photographs make scenes whose masks are known exactly. They are
-packed, segmented by the shipped model, and the masks are compared with the truth.
+packed, segmented by the shipped model, and the masks are compared with the truth. Then new digits
+are generated, checked by the shipped classifier, and compared with the real ones.
 """
 
 import io
@@ -14,6 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from models import shipped
+from models.shipped.digit_files import DIGIT_NAMES, write_digits
 from models.shipped.digit_scenes import CLASS_NAMES, PHOTO_CREDITS, scene
 from pipeline import cli, run_files
 from transforms import storage
@@ -22,12 +24,13 @@ from transforms.tfrecord import BadRecord, read_records
 
 _SEED = 2026
 _SCENES_PER_SHARD = 24
+_DIGITS_PER_SHARD = 125
 
 
-def demo(output: str, scenes: int, verbose: bool) -> int:
+def demo(output: str, scenes: int, digits: int, verbose: bool) -> int:
     """Runs the demo into a folder. Returns an exit code; raises UserError like the commands do."""
     make_scenes(f"{output}/scenes", scenes)
-    model = os.path.join(os.path.dirname(shipped.__file__), "digits_segmenter")
+    model = _shipped("digits_segmenter")
     more = ["--verbose"] if verbose else []
     pack = ["pack", f"--input={output}/scenes", f"--output={output}/shards"]
     segment = ["segment", f"--input={output}/shards/images", f"--output={output}/segmented"]
@@ -36,9 +39,7 @@ def demo(output: str, scenes: int, verbose: bool) -> int:
         [*segment, f"--model={model}"],
     ]
     for command in commands:
-        print("\n$ pixelmill", shlex.join(command), flush=True)
-        code = cli.main([*command, *more])
-        if code != 0:
+        if (code := _run([*command, *more])) != 0:
             return code
     confusion = compare(f"{output}/shards", f"{output}/segmented")
     iou = iou_per_class(confusion)
@@ -47,8 +48,38 @@ def demo(output: str, scenes: int, verbose: bool) -> int:
         print(f"  IoU  {name:<11}{value:7.3f}")
     print(f"  mean IoU   {np.nanmean(iou):7.3f}")
     print(f"\nphotographs: {'; '.join(PHOTO_CREDITS.values())}")
-    print(f"report: {os.path.abspath(os.path.join(output, 'segmented', run_files.REPORT))}")
+    write_digits(f"{output}/digits")
+    if (code := _run([*generation(output, digits), *more])) != 0:
+        return code
+    print()
+    for name in ("segmented", "generated"):
+        print(f"report: {os.path.abspath(os.path.join(output, name, run_files.REPORT))}")
     return 0
+
+
+def generation(output: str, digits: int) -> list[str]:
+    """The command that generates as many digits, the same number of each."""
+    return [
+        "generate",
+        f"--model={_shipped('digits_generator')}",
+        f"--per_class={max(1, digits // len(DIGIT_NAMES))}",
+        f"--verifier={_shipped('digits_classifier')}",
+        "--accept=agree",
+        f"--reference={output}/digits",
+        f"--images_per_shard={_DIGITS_PER_SHARD}",
+        "--batch_size=32",
+        f"--output={output}/generated",
+    ]
+
+
+def _run(command: list[str]) -> int:
+    print("\n$ pixelmill", shlex.join(command), flush=True)
+    return cli.main(command)
+
+
+def _shipped(name: str) -> str:
+    """A model that comes along."""
+    return os.path.join(os.path.dirname(shipped.__file__), name)
 
 
 def make_scenes(folder: str, count: int) -> None:

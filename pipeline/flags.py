@@ -144,6 +144,7 @@ def parser() -> Parser:
     demo = commands.add_parser("demo", description="The whole job on data that the project brings.")
     demo.add_argument("--output", default="demo_out", help="folder, default demo_out")
     demo.add_argument("--scenes", type=positive, default=96, help="how many, default 96")
+    demo.add_argument("--digits", type=positive, default=1000, help="to generate, default 1000")
     _add_verbose(demo)
     return top
 
