@@ -207,7 +207,7 @@ def _make_folders(folder: str) -> None:
     """Makes a folder and those above it; their names survive a power failure."""
     if os.path.isdir(folder):
         return
-    above = os.path.dirname(folder)
+    above = os.path.dirname(folder) or "."
     _make_folders(above)
     with contextlib.suppress(FileExistsError):
         os.mkdir(folder)
