@@ -11,7 +11,7 @@ from models.binding import Binding, OtherInput
 from models.callables import ITSELF
 from models.card import MASKS, Channels, Layout, ModelCard, Role, parse_range
 from models.errors import ModelError
-from models.rules_inputs import bind_others
+from models.rules_inputs import bind_others, mask_classes
 from models.signatures import ModelInfo, SignatureInfo, TensorInfo
 
 _IMAGE_DTYPES = ("uint8", "float32", "float16", "bfloat16", "float64", "int32")
@@ -80,7 +80,7 @@ def bind(
         max_side_px=card.input.max_side,
         multiple_of=_multiple_of(image, size_hw, card) if image else None,
         fixed_batch=_fixed_batch(image, signature, others),
-        input_classes=_mask_classes(image, layout, card) if image else 0,
+        input_classes=mask_classes(image, layout, card) if image else 0,
         role=role,
         feature=card.input.feature,
         scalar_input=image is not None and image.shape == (),
@@ -364,22 +364,6 @@ def _channels(image: TensorInfo, layout: Layout, card: ModelCard) -> Channels:
         f"input {image} has {found} channels in layout {layout}, expected {wanted} for "
         f"{card.input.channels}; give --input_layout or --channels"
     )
-
-
-def _mask_classes(image: TensorInfo, layout: Layout, card: ModelCard) -> int:
-    """How many classes the masks have that a model takes; 0 when nobody says."""
-    said = card.input.classes
-    if card.input.channels != "one_hot":
-        return said or 0
-    found = image.shape[3 if layout == "NHWC" else 1] if image.shape else None
-    if found is not None and said not in (None, found):
-        raise ModelError(f"input {image} takes {found} classes, the card says {said}; correct it")
-    if (classes := found or said) is None:
-        raise ModelError(
-            f"input {image} does not say how many classes its masks have; give --set "
-            "input.classes=N"
-        )
-    return classes
 
 
 def _value_range(image: TensorInfo, card: ModelCard) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from models.binding import OtherInput
-from models.card import Encoding, ModelCard, OtherInputCard, OtherRole
+from models.card import Encoding, Layout, ModelCard, OtherInputCard, OtherRole
 from models.errors import ModelError
 from models.signatures import ModelInfo, SignatureInfo, TensorInfo
 
@@ -218,3 +218,19 @@ def _item_size(item: Sequence[int | None]) -> int | None:
     """Numbers of one item; None when a side is open."""
     sizes = [size for size in item if size is not None]
     return None if len(sizes) < len(item) else math.prod(sizes)
+
+
+def mask_classes(image: TensorInfo, layout: Layout, card: ModelCard) -> int:
+    """How many classes the masks have that a model takes; 0 when nobody says."""
+    said = card.input.classes
+    if card.input.channels != "one_hot":
+        return said or 0
+    found = image.shape[3 if layout == "NHWC" else 1] if image.shape else None
+    if found is not None and said not in (None, found):
+        raise ModelError(f"input {image} takes {found} classes, the card says {said}; correct it")
+    if (classes := found or said) is None:
+        raise ModelError(
+            f"input {image} does not say how many classes its masks have; give --set "
+            "input.classes=N"
+        )
+    return classes

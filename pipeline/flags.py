@@ -3,11 +3,10 @@
 import argparse
 from typing import Any
 
-from pipeline import __version__, train_flags
+from pipeline import __version__, check_flags, train_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
-    near_bits,
     number_pair,
     numbers,
     percent,
@@ -106,7 +105,7 @@ def parser() -> Parser:
     _add_run_flags(generate, input_required=False)
     _add_model_flags(generate)
     _add_generate_flags(generate)
-    _add_check_flags(generate)
+    check_flags.add_flags(generate)
     _add_device_flags(generate)
 
     pack = commands.add_parser("pack", description=_PACK)
@@ -301,60 +300,6 @@ def _add_generate_flags(command: argparse.ArgumentParser) -> None:
     group.add_argument("--image_format", choices=("png", "jpeg"), default="png")
     group.add_argument("--quality", type=percent, default=95, help="of a JPEG, default 95")
     _add_batch_flags(group)
-
-
-def _add_check_flags(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group(
-        "checking", "What is made is looked at; the report's scorecard says what was seen."
-    )
-    group.add_argument(
-        "--verifier", metavar="DIR", help="SavedModel of a classifier: predicts every label"
-    )
-    group.add_argument("--verifier_card", metavar="YAML", help="its card, if it needs one")
-    group.add_argument(
-        "--accept",
-        choices=("all", "agree"),
-        default="all",
-        help="agree: only pictures whose predicted label is the asked one; others are drawn again",
-    )
-    group.add_argument(
-        "--min_confidence",
-        type=fraction,
-        default=0.0,
-        metavar="P",
-        help="only pictures of whose label the verifier is so sure, 0 to 1, default 0",
-    )
-    group.add_argument(
-        "--max_attempts",
-        type=positive,
-        metavar="N",
-        help="for one picture, then it has failed; default 10 where pictures may be rejected",
-    )
-    group.add_argument(
-        "--reference",
-        metavar="WHAT",
-        help="training images, shards or a folder: to compare with, and to find copies of",
-    )
-    group.add_argument(
-        "--drop",
-        type=words,
-        default=[],
-        metavar="copies,duplicates",
-        help="also draw again what copies the reference, or repeats a picture of its shard",
-    )
-    group.add_argument(
-        "--near_bits",
-        type=near_bits,
-        default=3,
-        metavar="N",
-        help="near duplicates differ in at most so many of 64 bits of a hash, 0 to 7, default 3",
-    )
-    group.add_argument(
-        "--feature_model",
-        metavar="DIR",
-        help="SavedModel with a pooled output, for distances; default: the verifier's features",
-    )
-    group.add_argument("--feature_model_card", metavar="YAML", help="its card, if it needs one")
 
 
 def _add_segment_flags(command: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pyarrow as pa
 
@@ -20,19 +19,16 @@ from transforms.checking import (
     Candidate,
     Checked,
     Checks,
-    colour_numbers,
-    histogram_sums,
-    seen_row,
-    seen_sums,
 )
 from transforms.clock import Clock
 from transforms.failures import Failure
 from transforms.guard import Known, Marks, Reference
 from transforms.inputs import Shard
 from transforms.items import NO_LABEL, item_labels
-from transforms.observed import RejectedPicture, ShardObserver
-from transforms.picture_files import PictureFormat, encode_picture
-from transforms.records import Encoded, Record, Result, WorkStream
+from transforms.observed import ShardObserver
+from transforms.outcomes import Outcome, encode_settled
+from transforms.picture_files import PictureFormat
+from transforms.records import Record, Result, WorkStream
 from transforms.replicas import Replicas
 from transforms.shard_work import Work
 from transforms.sink import Sink
@@ -58,7 +54,6 @@ COLUMNS = pa.schema(
         pa.field("duplicate_of", pa.string()),
     ]
 )
-PREDICTED, CONFIDENCE = "image/generated/label_predicted", "image/generated/confidence"
 _AHEAD_ITEMS = 64
 _OPEN_ROUNDS = 4  # of the model, in which items may be open while one of them is drawn again
 
@@ -142,9 +137,9 @@ class _GenerateWork:
         ahead = max(_AHEAD_ITEMS, 2 * self._batch_size)
         observer = ShardObserver(shard.name, self._settings.binding.labels)
 
-        def encode(item: Settled[Candidate]) -> _Encoded:
+        def encode(item: Settled[Candidate]) -> Outcome:
             with clock("encode"):
-                return encode_settled(item, self._settings)
+                return encode_settled(item, self._settings.format)
 
         settled = in_thread(self._rounds, self._settle(shard, clock), ahead=2)
         for done in ordered_map(self._pool, encode, settled, lambda: ahead):
@@ -218,115 +213,6 @@ def item_records(shard: Shard, settings: GenerateOperator) -> Iterator[tuple[Rec
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Encoded:
-    """A settled item, ready to be written, and what it adds to its shard."""
-
-    record: Record
-    label: int
-    result: Result | Failure
-    rejected: list[RejectedPicture]
-    sums: dict[str, Any]
-
-
-def encode_settled(item: Settled[Candidate], settings: GenerateOperator) -> _Encoded:
-    """Encodes what became of an item: its picture, and those of rejected attempts."""
-    rejected = [
-        RejectedPicture(
-            f"{item.record.key}~{old.asked.attempt}",
-            old.asked,
-            Encoded(encode_picture(old.picture.made.pixels, settings.format), settings.format.name),
-            old.why,
-            seen_row(old.asked.label, old.picture.seen),
-        )
-        for old in item.rejected[:1]
-        if old.picture.made.finite
-    ]
-    assert item.answer is not None, "only settled items are encoded"
-    sums = attempt_sums(item)
-    if isinstance(item.answer, Failure):
-        return _Encoded(item.record, item.asked.label, item.answer, rejected, sums)
-    features = _checked_features(item.record.features, item.asked, item.answer)
-    record = dataclasses.replace(item.record, features=features)
-    result = encode_candidate(item.asked, item.answer, settings.format)
-    return _Encoded(record, item.asked.label, result, rejected, sums)
-
-
-def attempt_sums(item: Settled[Candidate]) -> dict[str, Any]:
-    """What an item adds to the metrics, taken or not: attempts, and what was said of the first."""
-    attempts = len(item.rejected) + (not _was_rejected_last(item))
-    sums: dict[str, Any] = {"attempts_needed": {str(attempts): 1}}
-    reasons: dict[str, int] = {}
-    for old in item.rejected:
-        reasons[old.why.reason] = reasons.get(old.why.reason, 0) + 1
-    label = str(item.asked.label)
-    if item.asked.label != NO_LABEL:
-        sums["asked"] = {label: 1}
-        sums["attempts"] = {label: attempts}
-    if reasons:
-        sums["rejected"] = {label: reasons}
-    first = item.rejected[0].picture if item.rejected else item.answer
-    if isinstance(first, Candidate):
-        seen = seen_sums(item.asked.label, first.seen)
-        sums |= {f"first_{name}": value for name, value in seen.items()}
-        if first.copy is not None:
-            sums["first_copies"] = {first.copy.kind: 1}
-    return sums
-
-
-def _was_rejected_last(item: Settled[Candidate]) -> bool:
-    """Whether it failed because of its last attempt, and not because the model did."""
-    return isinstance(item.answer, Failure) and item.answer.reason in ("rejected", "not_finite")
-
-
-def encode_candidate(asked: Asked, picture: Candidate, how: PictureFormat) -> Result:
-    """Encodes a picture that was taken and says all that is known of it."""
-    encoded = Encoded(encode_picture(picture.made.pixels, how), how.name)
-    row = picture_row(picture, encoded) | {
-        **seen_row(asked.label, picture.seen),
-        "label": None if asked.label == NO_LABEL else asked.label,
-        "item": asked.number,
-        "attempt": asked.attempt,
-        "duplicate_of": None if picture.twin is None else picture.twin.name,
-    }
-    sums = picture_sums(picture, how) | seen_sums(asked.label, picture.seen)
-    if asked.label != NO_LABEL:
-        sums["labels"] = {str(asked.label): 1}
-    return Result({"images": encoded}, row, sums, row.get("confidence"), picture)
-
-
-def picture_row(picture: Candidate, encoded: Encoded) -> dict[str, Any]:
-    """What the records file says of a picture that was made."""
-    made, copy = picture.made, picture.copy
-    return {
-        "width": made.pixels.shape[1],
-        "height": made.pixels.shape[0],
-        "format": encoded.format,
-        "image_bytes": len(encoded.data),
-        "clipped": made.clipped,
-        "copy_of": None if copy is None else copy.name,
-        "copy_bits": None if copy is None else copy.bits,
-        **colour_numbers(made.pixels),
-        **picture.marks.row(),
-    }
-
-
-def picture_sums(picture: Candidate, how: PictureFormat) -> dict[str, Any]:
-    """What a picture that was made adds to the metrics."""
-    height, width = picture.made.pixels.shape[:2]
-    sums: dict[str, Any] = {
-        "pixels": height * width,
-        "widths": {str(width): 1},
-        "heights": {str(height): 1},
-        "formats": {how.name.upper(): 1},
-        "clipped_images": int(picture.made.clipped > 0.01),
-        **histogram_sums(colour_numbers(picture.made.pixels)),
-    }
-    if picture.copy is not None:
-        sums["copies"] = {picture.copy.kind: 1}
-    return sums
-
-
 def _folder(label: int, name: str) -> str:
     """A folder for a class, as training tools read them; a class's name is a stranger's text."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)[:60]
@@ -344,26 +230,3 @@ def _features(settings: GenerateOperator, number: int, label: int, name: str) ->
         features["image/class/text"].bytes_list.value.append(name.encode())
         features["image/generated/label_asked"].int64_list.value.append(label)
     return bytes(example.SerializeToString(deterministic=True))
-
-
-def _checked_features(serialized: bytes, asked: Asked, picture: Candidate) -> bytes:
-    example = tf.train.Example.FromString(serialized)
-    describe_picture(example, asked.label, picture)
-    attempt = example.features.feature["image/generated/attempt"]
-    attempt.int64_list.value.append(asked.attempt)
-    return bytes(example.SerializeToString(deterministic=True))
-
-
-def describe_picture(example: Any, label: int, picture: Candidate) -> None:
-    """Notes in a tf.Example the size of its picture, and what the verifier says of it."""
-    features = example.features.feature
-    row = seen_row(label, picture.seen)
-    numbers = dict(zip(("image/height", "image/width"), picture.made.pixels.shape[:2], strict=True))
-    for name in (PREDICTED, CONFIDENCE):  # of an earlier run
-        features.pop(name, None)
-    if row:
-        numbers[PREDICTED] = row["predicted"]
-        features[CONFIDENCE].float_list.value.append(row["confidence"])
-    for name, number in numbers.items():
-        features[name].ClearField("kind")
-        features[name].int64_list.value.append(number)

@@ -14,11 +14,11 @@ from transforms.checking import CHECK_COLUMNS, Candidate, Checked, Checks, seen_
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy, Facts
 from transforms.failures import Failure
-from transforms.generate import describe_picture, picture_row, picture_sums
 from transforms.guard import Known, Marks, Reference
 from transforms.inputs import Shard
 from transforms.items import NO_LABEL
 from transforms.observed import RejectedPicture, ShardObserver
+from transforms.outcomes import describe_picture, picture_row, picture_sums
 from transforms.picture_files import CHANGED, PictureFormat, encode_picture
 from transforms.picture_work import PictureWork, Settings
 from transforms.png import encode_png
