@@ -57,6 +57,7 @@ def run_train(flags: argparse.Namespace) -> int:
     """Trains, exports and measures. Returns the exit code; raises UserError."""
     out = paths.absolute(flags.output)
     split_by = _pattern(flags.split_by)
+    precision = _precision(flags.kind, flags.precision)
     plan, reading = plan_training(flags, out)
     data = TrainingSet(plan.shards, reading, flags.validation_fraction, split_by)
     survey = _survey(data)
@@ -88,7 +89,7 @@ def run_train(flags: argparse.Namespace) -> int:
             "ignore_id": flags.ignore_id,
             "class_weights": flags.class_weights,
             "crop_px": flags.crop_px,
-            "precision": _precision(flags.precision),
+            "precision": precision,
             "versions": {name: version(name) for name in ("tensorflow", "keras", "pillow")},
         },
         notes={"input": flags.input, "licence": flags.licence},
@@ -96,7 +97,7 @@ def run_train(flags: argparse.Namespace) -> int:
     run_files.begin(out, run, plan, flags.overwrite)
     keras.utils.set_random_seed(flags.seed)
     tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy(_precision(flags.precision))
+    keras.config.set_dtype_policy(precision)
     weights = _weights(survey.counts["train"][: len(classes)], flags.class_weights)
     if isinstance(config, UNetConfig):
         trained = trainees.segmenter(
@@ -209,8 +210,16 @@ def _weights(counts: npt.NDArray[np.int64], how: str) -> npt.NDArray[np.float64]
     return balancing_weights(counts) if how == "balanced" else np.ones(len(counts))
 
 
-def _precision(given: str) -> str:
-    """Keras' policy: 16-bit floats where a GPU computes them faster."""
+def _precision(kind: str, given: str) -> str:
+    """Keras' policy: 16-bit floats where a GPU computes them faster.
+
+    Raises:
+        UserError: the two networks of a generator, whose losses differ by orders, need float32.
+    """
+    if kind == "generator":
+        if given not in ("auto", "float32"):
+            raise UserError(f"--precision={given}: a generator is trained in float32; leave it out")
+        return "float32"
     if given != "auto":
         return {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}.get(given, given)
     return "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"

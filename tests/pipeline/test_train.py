@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -197,6 +198,30 @@ def test_a_classifier_of_folders(colours: str, tmp_path: Path) -> None:
     assert answer["logits"].numpy().argmax() == 1
 
 
+def test_half_precision_trains_and_exports_float32(scenes: str, tmp_path: Path) -> None:
+    try:
+        more = ["--epochs", "2", "--precision", "float16"]
+        assert train("segmenter", scenes, tmp_path / "out", *SMALL, *more) == 0
+    finally:
+        keras.config.set_dtype_policy("float32")
+    signature = tf.saved_model.load(str(tmp_path / "out" / "model")).signatures["serving_default"]
+    assert signature.structured_outputs["logits"].dtype == tf.float32
+
+
+def test_a_generator_of_labelled_shards(colours: str, tmp_path: Path) -> None:
+    """Its pictures are as large as the data's, in colour, and `generate` needs nothing said."""
+    more = ["--epochs", "2", "--width", "4", "--batch_size", "16"]
+    assert train("generator", colours, tmp_path / "out", *more) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_bytes())
+    assert {row["name"] for row in metrics["classes"]} == {"blue", "red"}
+    assert all(row["spread"] > 0 for row in metrics["classes"])
+    made = ["generate", "--model", str(tmp_path / "out" / "model"), "--per_class", "3"]
+    assert cli.main([*made, "--as_files", "--output", str(tmp_path / "made")]) == 0
+    for path in (tmp_path / "made" / "images").rglob("*.png"):
+        with Image.open(path) as image:
+            assert (image.mode, image.size) == ("RGB", (8, 12))
+
+
 def test_examples_of_a_group_stay_together(scenes: str, tmp_path: Path) -> None:
     more = ["--epochs", "1", "--split_by", r"s(\d)", "--validation_fraction", "0.4"]
     assert train("segmenter", scenes, tmp_path / "out", *SMALL, *more) == 0
@@ -217,6 +242,7 @@ def test_examples_of_a_group_stay_together(scenes: str, tmp_path: Path) -> None:
         ("segmenter", ["--split_by", "x9"], "is not in the name"),
         ("segmenter", ["--validation_fraction", "0"], "nothing is left to validate with"),
         ("classifier", [], "name the right one by --label_feature"),
+        ("generator", ["--precision", "float16"], "trained in float32"),
     ],
 )
 def test_wrong_data_is_refused_before_anything_is_written(
