@@ -72,7 +72,7 @@ def _copies(card: Mapping[str, Any]) -> list[dict[str, str]]:
         return []
     n = card["pictures"]
     exact, near = (card["copies"].get(kind, 0) for kind in ("exact", "near"))
-    usual = _usual_share(card)
+    usual = 2 * _usual_share(card)  # of those, half have had fewer others to be twins of
     rejected = card["rejected"].get("copy", 0)
     level = GOOD
     if exact:
@@ -83,7 +83,7 @@ def _copies(card: Mapping[str, Any]) -> list[dict[str, str]]:
         level = max(level, WARN, key=_LEVELS.index)
     text = (
         f"{exact:,} of {n:,} pictures are training images to the last pixel, {near:,} more are "
-        f"nearly one; among the training images themselves {usual:.1%} have a near twin."
+        f"nearly one; of as many real pictures about {usual:.1%} would be."
     )
     if level == BAD:
         text = f"The generator copies training images: {text}"
@@ -96,13 +96,14 @@ def _duplicates(card: Mapping[str, Any]) -> list[dict[str, str]]:
     if not card["pictures"]:
         return []
     n, found = card["pictures"], card["duplicates"]
-    usual = _usual_share(card)
+    known = "reference" in card  # without one, nobody knows how alike good pictures are
+    # the more pictures, the more have a twin
+    usual = _usual_share(card) * n / card["reference"]["pictures"] if known else 0.0
     share = (found["exact"] + found["near"]) / n
     rejected = card["rejected"].get("duplicate", 0)
     dropped = rejected / max(1, card["attempts"])
-    known = "reference" in card  # without one, nobody knows how alike good pictures are
     level = GOOD
-    if found["exact"] / n > 0.01 or share > (max(0.1, 3 * usual) if known else 0.5):
+    if found["exact"] / n > 0.01 or share > (max(0.1, min(0.9, 3 * usual)) if known else 0.5):
         level = BAD
     elif found["exact"] or share > (max(0.02, 2 * usual) if known else 0.1) or dropped > 0.1:
         level = WARN
@@ -112,7 +113,7 @@ def _duplicates(card: Mapping[str, Any]) -> list[dict[str, str]]:
         f"{found['near']:,} more are nearly equal to one."
     )
     if known:
-        text += f" Among the training images {usual:.1%} have a near twin."
+        text += f" Of as many real pictures about {min(1.0, usual):.1%} would be."
     if level == BAD:
         text = f"The generator has collapsed to few pictures: {text}"
     if rejected:
@@ -123,7 +124,7 @@ def _duplicates(card: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _usual_share(card: Mapping[str, Any]) -> float:
-    """Share of training images with a near twin among themselves."""
+    """Share of training images with a near twin among those before them."""
     reference = card.get("reference")
     if not reference or not reference["pictures"]:
         return 0.0

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-from support import content
+from support import content, run_apart
 
 from pipeline import cli, run_files
 from transforms.tfrecord import read_records
@@ -239,6 +239,54 @@ def test_nothing_depends_on_threads_batches_or_restarts(
         for name in ("item", "attempt", "label", "label_predicted"):
             assert one[name] == other[name]
         assert np.abs(one["pixels"].astype(int) - other["pixels"]).max() <= 1
+
+
+def test_features_of_another_model(generate: Generate, world: World, tmp_path: Path) -> None:
+    """Only distances are of them; what the verifier says stays."""
+
+    def look(image: Any) -> dict[str, Any]:
+        means = tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2, 3])
+        return {"pool_3": means[:, tf.newaxis] * tf.ones([1, 40]) / 255}
+
+    spec = tf.TensorSpec([None, 32, 32, 3], tf.uint8, name="image")
+    model = str(tmp_path / "other")
+    tf.saved_model.save(tf.Module(), model, signatures=tf.function(look, [spec]))
+    more = ["--count=48", f"--feature_model={model}", f"--reference={world.training}"]
+    assert generate("good", tmp_path / "out", *more) == 0
+    card = card_of(tmp_path / "out")
+    assert card["first_confusion"]["accuracy"] == 1
+    assert card["reference"]["metric"] == "Frechet distance"  # of other features than FID's
+    assert card["reference"]["distances"]["all"]["frechet"] < 0.01
+    assert card["reference"]["distances"]["all"]["few"]
+    assert "biased upwards" in finding(card, "Frechet distance")["text"]
+    with np.load(next((tmp_path / "out" / "features").glob("*.npz"))) as arrays:
+        assert arrays["mean"].shape == (4, 40)
+
+
+def test_a_reference_without_models(world: World, tmp_path: Path) -> None:
+    """Fingerprints need none: copies are found, and neighbours by their hashes."""
+    arguments = ["generate", f"--model={world.generators['copies']}", "--output_range=0,255"]
+    arguments += [f"--classes={','.join(blobs.CLASSES)}", f"--reference={world.training}"]
+    assert cli.main([*arguments, "--count=20", f"--output={tmp_path}"]) == 0
+    card = card_of(tmp_path)
+    assert card["copies"]["exact"] == 20
+    assert card["neighbours"]["unit"] == "bits of the perceptual hash"
+    assert [pair[-1] for pair in card["neighbours"]["closest"]] == [0.0] * 6
+    assert "distances" not in card["reference"]
+    assert "copies training images" in (tmp_path / run_files.REPORT).read_text()
+
+
+@pytest.mark.slow
+def test_worker_processes_check_alike(world: World, tmp_path: Path) -> None:
+    arguments = ["generate", f"--model={world.generators['ignores_label']}", "--per_class=30"]
+    arguments += ["--output_range=0,255", f"--classes={','.join(blobs.CLASSES)}"]
+    arguments += [f"--verifier={world.classifier}", "--accept=agree", "--max_attempts=40"]
+    arguments += [f"--reference={world.training}", "--drop=duplicates", "--images_per_shard=30"]
+    processes = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    for name, more in (("one", []), ("two", processes)):
+        done = run_apart([*arguments, f"--output={tmp_path / name}", *more])
+        assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
 @pytest.mark.parametrize(
