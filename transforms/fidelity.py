@@ -42,7 +42,10 @@ def squared_mmd(x: Floats, y: Floats) -> float:
         raise ValueError(f"got rows {x.shape} and {y.shape}, expected as many, and at least two")
 
     def kernel(p: Floats, q: Floats) -> Floats:
-        return np.asarray((p @ q.T / features + 1.0) ** 3)
+        x = p @ q.T
+        x /= features
+        x += 1.0
+        return np.asarray(x * x * x)  # ** 3 takes longer
 
     within = 0.0
     for rows in (x, y):

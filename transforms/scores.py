@@ -18,7 +18,7 @@ from transforms.fidelity import (
 from transforms.moments import Moments, frechet_distance
 
 KID_SUBSETS, KID_ROWS = 100, 1000
-_CLASS_SUBSETS = 20
+_FEWER_SUBSETS = 20  # of classes, and of the floor
 _LEAST_ROWS = 10  # of either side, for anything to be said
 _NEIGHBOURS = 3
 _ROWS_A_FEATURE = 10  # with fewer, most of a Frechet distance may be bias
@@ -151,14 +151,14 @@ def compare(made: FeatureState, real: FeatureState) -> dict[str, Any]:
     if half >= _LEAST_ROWS:
         first, second = y.features[:half], y.features[-half:]  # in the order of hashes: by chance
         found["floor"] = distances(
-            (Moments.of(first), first), (Moments.of(second), second)
+            (Moments.of(first), first), (Moments.of(second), second), _FEWER_SUBSETS
         ).to_json()
     labels = sorted((made.moments.keys() & real.moments.keys()) - {-1})
     found["classes"] = {
         str(label): distances(
             (made.moments[label], _rows(x, label)),
             (real.moments[label], _rows(y, label)),
-            _CLASS_SUBSETS,
+            _FEWER_SUBSETS,
         ).to_json()
         for label in labels
     }
