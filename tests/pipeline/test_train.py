@@ -208,13 +208,18 @@ def test_half_precision_trains_and_exports_float32(scenes: str, tmp_path: Path) 
     assert signature.structured_outputs["logits"].dtype == tf.float32
 
 
-def test_a_generator_of_labelled_shards(colours: str, tmp_path: Path) -> None:
+def test_a_generator_of_labelled_shards(
+    colours: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its pictures are as large as the data's, in colour, and `generate` needs nothing said."""
     more = ["--epochs", "2", "--width", "4", "--batch_size", "16"]
     assert train("generator", colours, tmp_path / "out", *more) == 0
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_bytes())
     assert {row["name"] for row in metrics["classes"]} == {"blue", "red"}
     assert all(row["spread"] > 0 for row in metrics["classes"])
+    assert cli.main(["inspect", str(tmp_path / "out" / "model")]) == 0
+    said = capsys.readouterr().out
+    assert "To run it:" in said and "pixelmill generate --per_class=100" in said
     made = ["generate", "--model", str(tmp_path / "out" / "model"), "--per_class", "3"]
     assert cli.main([*made, "--as_files", "--output", str(tmp_path / "made")]) == 0
     for path in (tmp_path / "made" / "images").rglob("*.png"):
