@@ -136,6 +136,7 @@ def test_inspect_needs_nothing_said(unet: Path, capsys: pytest.CaptureFixture[st
     assert cli.main(["inspect", str(unet / "model")]) == 0
     said = capsys.readouterr().out
     assert "To run it:" in said and "--value_range" not in said
+    assert "pixelmill generate" not in said  # three scores are not taken for colours
     assert "brings its own; an output sees 18 x 18 pixels" in said
 
 
