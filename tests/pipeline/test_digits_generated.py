@@ -63,18 +63,32 @@ def test_a_hundred_digits(tmp_path: Path) -> None:
     }
 
 
-def _kill_halfway(arguments: list[str], out: Path) -> int:
-    """Starts a run and kills it when some shards are committed; returns how many."""
+def _kill_halfway(arguments: list[str], out: Path, where: str = "metrics", shards: int = 7) -> int:
+    """Starts a run and kills it when so many shards are committed; returns how many are."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.cli", *arguments, f"--output={out}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while process.poll() is None and len(list(out.glob("metrics/*.json"))) < 7:
+    while process.poll() is None and len(list(out.glob(f"{where}/*.json"))) < shards:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    return len(list(out.glob("metrics/*.json")))
+    return len(list(out.glob(f"{where}/*.json")))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_while_it_looks_and_while_it_makes(tmp_path: Path) -> None:
+    write_digits(str(tmp_path / "digits"))
+    arguments = [*COMMAND, "--per_class=40", "--images_per_shard=20", "--drop=copies,duplicates"]
+    arguments += [f"--reference={tmp_path / 'digits'}"]
+    assert cli.main([*arguments, f"--output={tmp_path / 'whole'}"]) == 0
+    killed = tmp_path / "killed"
+    assert 0 < _kill_halfway(arguments, killed, "reference/metrics", 3) < 8
+    assert 0 < _kill_halfway(arguments, killed, "metrics", 5) < 20
+    assert cli.main([*arguments, f"--output={killed}"]) == 0
+    assert content(killed) == content(tmp_path / "whole")
 
 
 @pytest.mark.slow
