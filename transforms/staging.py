@@ -6,6 +6,7 @@ fetched once per process, into a folder that goes with the process (see scratch)
 
 import os
 import re
+import tempfile
 import threading
 
 from models.errors import ModelError, UserError
@@ -54,10 +55,10 @@ def _fetch(path: str) -> str:
             f"{path}: there is no such folder; --model names the folder of a SavedModel"
         )
     wanted = [name for name in names if _is_wanted(name, names)]
-    number = sum(pid == os.getpid() for pid, _ in _staged)
     # the folder's own name is kept, for texts and cards
-    target = os.path.join(scratch.folder(), f"model-{number}", os.path.basename(path))
-    os.makedirs(target)
+    above = tempfile.mkdtemp(prefix="model-", dir=scratch.folder())
+    target = os.path.join(above, os.path.basename(path))
+    os.mkdir(target)
     storage.fetch(path, wanted, target)
     return target
 
