@@ -93,6 +93,8 @@ def test_status_verify_and_inspect(
     said = capsys.readouterr().out
     assert said.startswith("gs://bucket/models/tiny\n") and "/pixelmill-" not in said
     assert bucket.get("c.yaml").startswith(b"# Card of tiny")
+    card = "--model_card=gs://bucket/c.yaml"
+    assert segment_there("gs://bucket/packed", card, out="gs://bucket/out2") == 0
 
 
 def test_pack_and_generate(

@@ -55,6 +55,10 @@ def test_the_newest_version_is_fetched_whole_and_the_others_are_named(gcs: GcsSe
         "1/saved_model.pb",
         "9/saved_model.pb",
     ]
+    gcs.log.clear()
+    newest = staging.local_model("gs://bucket/net/10")
+    assert files(newest) == {name: data + b"10" for name, data in FILES.items()}
+    assert gcs.log == [], "it was there already"
     assert files(staging.local_model("gs://bucket/net/1"))["assets/a b.txt"] == b"1"
 
 

@@ -140,6 +140,8 @@ def test_a_listing_comes_by_pages_sorted_and_without_what_is_no_path(gcs: GcsSer
     assert list(storage.list_files(ROOT)) == sorted((name, 5) for name in names)
     assert storage.is_folder(f"{ROOT}/a") and not storage.is_file(f"{ROOT}/a")
     assert not storage.exists(f"{ROOT}/a fold")
+    assert storage.is_folder("gs://bucket") and not storage.is_file("gs://bucket")
+    assert len([*storage.list_files("gs://bucket")]) == len(names) + 1
     storage.delete_tree(f"{ROOT}/a")
     left = gcs.names("a folder/")
     assert "a folder/a.png" in left and not [n for n in left if n.startswith("a folder/a/")]
