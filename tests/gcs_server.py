@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from gcp_storage_emulator import server as emulator
 from gcp_storage_emulator.handlers import buckets, objects
 from gcp_storage_emulator.storage import Storage
@@ -181,6 +183,24 @@ class GcsServer:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.get(name))
         return Path(folder)
+
+    def service_account(self, folder: Path) -> tuple[str, str]:
+        """A service account whose tokens come from this server: its name, and its key file."""
+        key = rsa.generate_private_key(65537, 2048).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+        fields = {
+            "type": "service_account",
+            "project_id": "test-project",
+            "client_email": "robot@test-project.iam.gserviceaccount.com",
+            "private_key": key.decode(),
+            "token_uri": f"{self.url}/token",
+        }
+        file = folder / "service_account.json"
+        file.write_text(json.dumps(fields))
+        return fields["client_email"], str(file)
 
     def generation(self, name: str) -> int:
         return int(self.storage.objects["bucket"][name]["generation"])

@@ -23,7 +23,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from requests.adapters import HTTPAdapter
 
-from transforms.storage_settings import NO_AUTH
+from transforms.storage import NO_AUTH
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from pipeline import cli
 from pipeline.checks import clean, verify
 from transforms import storage
 
-# All steps with --slow; else enough of them to see that the test works.
-EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 6])
+# All steps where it is slow; else enough of them to see that the test works.
+EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 9])
 KINDS = pytest.mark.parametrize("as_files", [False, True], ids=["shards", "files"])
 
 
@@ -206,7 +206,7 @@ def test_two_runs_at_once_both_end_and_every_shard_is_committed_once(
 ) -> None:
     faults.protocol_run(source, str(tmp_path / "usual"))
     expected = tree(tmp_path / "usual")
-    for number in range(5):
+    for number in range(3):
         out = tmp_path / f"out{number}"
         both = [faults.start(_run_slowly, source, str(out), "", number, i) for i in range(3)]
         for process in both:

@@ -1,19 +1,17 @@
 """gs:// by the real client: conditions, lost answers, pages, checksums, deadlines, credentials."""
 
 import errno
-import json
 import os
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from gcs_server import ALWAYS, CUT, LOST, Fault, GcsServer
 
 from models.errors import UserError
 from transforms import gcs_calls, gcs_reader, storage, storage_gcs
+from transforms.listing import InputError, list_input
 
 ROOT = "gs://bucket/a folder"
 
@@ -149,6 +147,39 @@ def test_a_listing_comes_by_pages_sorted_and_without_what_is_no_path(gcs: GcsSer
     assert gcs.names() == ["a folder beside/x"]
 
 
+def test_inputs_are_named_as_local_ones_are(gcs: GcsServer) -> None:
+    names = [f"d/x-{i:05d}-of-00003.tfrecord" for i in range(3)]
+    for name in [*names, "d/notes.txt", "e/y.tfrecord", "e/deep/er/z.tfrecord", "e/[1].png"]:
+        gcs.put(name, b"12")
+
+    def found(pattern: str, out: str | None = None) -> tuple[str, list[str]]:
+        listing = list_input(pattern, out)
+        assert all(size == 2 for _, size in listing.files)
+        return listing.root, [name for name, _ in listing.files]
+
+    numbered = ("gs://bucket/d", [name[2:] for name in names])
+    assert found("gs://bucket/d") == numbered
+    assert list_input("gs://bucket/d/").ignored == ("notes.txt",)
+    assert found("gs://bucket/d/x.tfrecord@3") == numbered
+    assert found("gs://bucket/d/x-*") == numbered
+    assert found("gs://bucket/e/**/*.tfrecord") == (
+        "gs://bucket/e",
+        ["deep/er/z.tfrecord", "y.tfrecord"],
+    )
+    assert found("gs://bucket/e/y.tfrecord")[1] == ["y.tfrecord"]
+    assert found("gs://bucket/d/x-00001*, gs://bucket/e/y.tfrecord") == (
+        "gs://bucket",
+        ["d/x-00001-of-00003.tfrecord", "e/y.tfrecord"],
+    )
+    assert len(found("gs://bucket/*/*.tfrecord", "gs://bucket/d")[1]) == 1
+    with pytest.raises(InputError, match="names 4 shards, but shard 0 is missing"):
+        found("gs://bucket/d/x.tfrecord@4")
+    with pytest.raises(InputError, match="there is no such file or folder"):
+        found("gs://bucket/none")
+    with pytest.raises(UserError, match="no folder in common"):
+        found("gs://bucket/d/x-00001*,/dev/null")
+
+
 def test_a_large_object_is_read_by_parts_and_a_broken_part_again(gcs: GcsServer) -> None:
     data = os.urandom(23_000_001)
     gcs.put("a folder/big", data)
@@ -271,18 +302,10 @@ def test_no_credentials_are_one_message_and_no_auth_does_without(
 def test_the_credentials_of_the_environment_are_used(
     gcs: GcsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
-    )
-    account = "robot@project.iam.gserviceaccount.com"
-    fields = {"type": "service_account", "client_email": account, "private_key": key.decode()}
-    file = tmp_path / "key.json"
-    file.write_text(json.dumps(fields | {"token_uri": f"{gcs.url}/token", "project_id": "p"}))
+    account, file = gcs.service_account(tmp_path)
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
     monkeypatch.setenv("API_ENDPOINT_OVERRIDE", gcs.url)
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
     gcs.put("a folder/x", b"data")
     assert storage.read_bytes(f"{ROOT}/x") == b"data"
     assert ("POST", "/token") in gcs.log
