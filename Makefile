@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Two processes, each with whole files: fixtures that export models are shared within a file.
 TWO := -n 2 --dist loadfile
 
-.PHONY: demo test test-slow lint types lock clean
+.PHONY: demo test test-slow models lint types lock clean
 
 demo: $(READY)
 	$(BIN)/pixelmill demo --output demo_out
@@ -16,6 +16,10 @@ test: $(READY)
 # What takes long: many kills, many processes, memory. CI runs it too.
 test-slow: $(READY)
 	$(BIN)/python -m pytest $(TWO) -m slow
+
+# Trains the models that come with the project anew; takes half an hour.
+models: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" models/shipped/make_models.sh models_out
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -43,4 +47,4 @@ lock:
 	rm -rf .venv-lock build pixelmill.egg-info
 
 clean:
-	rm -rf .venv .venv-lock build dist demo_out pixelmill.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-lock build dist demo_out models_out pixelmill.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -14,7 +14,7 @@ setup(
         "": ["py.typed"],
         "pipeline": ["*.j2"],
         "models": ["cards/*.yaml"],
-        "models.shipped": ["*.json", "*.yaml", "digits_segmenter/*", "digits_segmenter/*/*"],
+        "models.shipped": ["*.json", "digits_*/*", "digits_*/*/*"],
     },
     install_requires=[
         "apache-beam[gcp]>=2.77,<3",
@@ -24,6 +24,8 @@ setup(
         "google-cloud-storage>=3.17",
         "google-crc32c>=1.9",
         "jinja2>=3.1",
+        # draws the learning curves
+        "matplotlib>=3.11",
         "numpy>=2",
         "pyarrow>=25",
         "pydantic>=2.14",

@@ -4,7 +4,9 @@ Made from signature and card by models/rules.py, completed by one test run in mo
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
+
+import numpy.typing as npt
 
 from models.callables import Call
 from models.card import Channels, Distribution, Encoding, Fit, Kind, Layout, OtherRole, Role
@@ -58,6 +60,24 @@ class Placement:
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """A rectangle of a picture, in its own pixels.
+
+    Attributes:
+        offset_yx: of its top left corner.
+        size_hw: its (height, width).
+    """
+
+    offset_yx: Size
+    size_hw: Size
+
+    def of(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A view of [H, W, ...]."""
+        (top, left), (height, width) = self.offset_yx, self.size_hw
+        return image[top : top + height, left : left + width]
+
+
+@dataclasses.dataclass(frozen=True)
 class Binding:
     """How to call a model.
 
@@ -66,6 +86,7 @@ class Binding:
             that takes no picture.
         call: whether `signature` is one, or a function of a model that was saved without any.
         positional: of a function, the names of the tensors that it takes by position, in order.
+        trailing: what it takes after them that is no tensor, such as training=False.
         loader: v1 for TF1 models that only a session can run.
         xla: compile it by XLA, for its fixed shapes.
         role: what the input takes: pixels, encoded images, or tf.Examples that hold them.
@@ -114,6 +135,7 @@ class Binding:
     colors: tuple[str, ...]
     call: Call = "signature"
     positional: tuple[str, ...] = ()
+    trailing: tuple[object, ...] = ()
     loader: Literal["v2", "v1"] = "v2"
     xla: bool = False
     role: Role = "image"
@@ -139,11 +161,6 @@ class Binding:
         return len(self.classes) - self.id_offset
 
     @property
-    def may_be_void(self) -> bool:
-        """Whether pixels may get the ignore id."""
-        return self.id_offset < 0 or self.void_id is not None
-
-    @property
     def takes_picture(self) -> bool:
         return self.input_name != ""
 
@@ -156,6 +173,19 @@ class Binding:
         """How many labels a generator can be asked for; 0 when it takes none."""
         return max((other.labels for other in self.others if other.role == "label"), default=0)
 
+    def seen(self, size_hw: Size) -> Part:
+        """The part of a picture of `size_hw` that the model is shown: all, unless fit is crop.
+
+        Then it is the largest one with the aspect of the model's size, in the middle, rounded as
+        Keras does (layers.Resizing with crop_to_aspect_ratio): down, and to the top left.
+        """
+        if self.size_hw is None or self.fit != "crop":
+            return Part((0, 0), size_hw)
+        (height, width), (model_h, model_w) = size_hw, self.size_hw
+        part_h = min(height, max(1, width * model_h // model_w))
+        part_w = min(width, max(1, height * model_w // model_h))
+        return Part(((height - part_h) // 2, (width - part_w) // 2), (part_h, part_w))
+
     def model_size_hw(self, size_hw: Size) -> Size:
         """The (height, width) at which the model sees a picture of `size_hw`, to a multiple."""
         if self.size_hw is not None:
@@ -165,9 +195,10 @@ class Binding:
         return size_hw
 
     def placed(self, size_hw: Size) -> Placement:
-        """Where a picture of `size_hw` lies in what the model sees."""
+        """Where a picture of `size_hw`, or the part of it that is shown, lies in what the model
+        sees."""
         model_hw = self.model_size_hw(size_hw)
-        if self.size_hw is None or self.fit == "stretch":
+        if self.size_hw is None or self.fit in ("stretch", "crop"):
             multiple = self.multiple_of or 1
             height, width = (-(-side // multiple) * multiple for side in model_hw)
             return Placement((height, width), (0, 0), model_hw)

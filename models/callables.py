@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 Call = Literal["signature", "positional", "keyword"]
+_PLAIN = ("none_value", "bool_value", "int64_value", "float64_value", "string_value")
 ITSELF = "__call__"  # stands for the loaded object, where the object is the function
 
 
@@ -21,6 +22,7 @@ class Trace:
     outputs: tuple[tuple[str, Any], ...]
     constants: int  # arguments that are no tensors and are on, such as training=True
     positional: tuple[str, ...] = ()  # names of those inputs that go by position
+    trailing: tuple[Any, ...] = ()  # arguments after them that are no tensors, as traced
 
     def rank(self) -> tuple[int, int, int, str]:
         """Sorts the trace to use first; the stored order says nothing."""
@@ -46,8 +48,14 @@ def functions(graph: Any) -> dict[str, Trace]:
     return best
 
 
-def caller(loaded: Any, name: str, positional: Sequence[str]) -> Callable[..., Mapping[str, Any]]:
+def caller(
+    loaded: Any, name: str, positional: Sequence[str], trailing: Sequence[Any] = ()
+) -> Callable[..., Mapping[str, Any]]:
     """A function that takes its tensors by name and gives named tensors, as signatures do.
+
+    Args:
+        positional: names of the tensors that go by position.
+        trailing: what goes after them, such as training=False, which may have no default.
 
     Raises:
         AttributeError: the loaded model has no such function.
@@ -59,7 +67,7 @@ def caller(loaded: Any, name: str, positional: Sequence[str]) -> Callable[..., M
     def named(**tensors: Any) -> Mapping[str, Any]:
         function = find()  # anew, so that `loaded` lives: functions hold variables weakly
         first = [tensors.pop(name) for name in positional]
-        answer = function(*first, **tensors)
+        answer = function(*first, *trailing, **tensors)
         if isinstance(answer, Mapping):
             return answer
         several = answer if isinstance(answer, (tuple, list)) else [answer]
@@ -101,6 +109,7 @@ def _traces(objects: Any, key: str) -> Iterator[Trace]:
         return
     if any(_spec(v) is None for v in positional[: len(inputs)]):  # f(flag, image)
         return
+    rest = positional[len(inputs) :]
     constants = sum(v.bool_value for v in values if v.WhichOneof("kind") == "bool_value")
     yield Trace(
         "positional" if inputs else "keyword",
@@ -108,6 +117,7 @@ def _traces(objects: Any, key: str) -> Iterator[Trace]:
         tuple(outputs),
         constants,
         tuple(name for name, _ in inputs),
+        tuple(map(_plain, rest)) if all(v.WhichOneof("kind") in _PLAIN for v in rest) else (),
     )
 
 
@@ -120,6 +130,12 @@ def _outputs(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((_output(i), _spec(v)) for i, v in enumerate(several))
     else:
         yield _output(0), _spec(value)
+
+
+def _plain(value: Any) -> Any:
+    """The Python value of a StructuredValue of one of the _PLAIN kinds."""
+    kind = value.WhichOneof("kind")
+    return None if kind == "none_value" else getattr(value, kind)
 
 
 def _spec(value: Any) -> Any:

@@ -20,7 +20,8 @@ A model that makes pictures, from noise and a label, or from a picture:
     input: {channels: Y, range: "0,1"}                                # brightness only
     output: {kind: image, range: "0,1"}
 
-Every field is optional. Flags override single fields; --set any of them.
+Every field is optional. Flags override single fields; --set any of them. A SavedModel may bring
+its own card, in assets.extra/pixelmill.card.yaml; `pixelmill train` writes one there.
 """
 
 import math
@@ -31,17 +32,20 @@ import pydantic
 import yaml
 
 from models.errors import ModelError
+from models.signatures import newest_version
 
 Channels = Literal["RGB", "BGR", "L", "Y"]
 Layout = Literal["NHWC", "NCHW"]
 Kind = Literal["logits", "softmax", "sigmoid", "class_ids", "image"]
 Role = Literal["image", "bytes", "example"]
-Fit = Literal["stretch", "letterbox", "pad"]
+Fit = Literal["stretch", "letterbox", "pad", "crop"]
 OtherRole = Literal["latent", "label", "constant"]
 Distribution = Literal["normal", "truncated_normal", "uniform", "sphere"]
 Encoding = Literal["id", "one_hot"]
 Positive = Annotated[int, pydantic.Field(gt=0)]
 _SHIPPED = os.path.join(os.path.dirname(__file__), "cards")
+# Where a SavedModel may hold its own card: assets.extra is for what TensorFlow does not read.
+CARD_FILE = "assets.extra/pixelmill.card.yaml"
 # Classes are counted in arrays of this many cells per image; ids beyond 65535 fit no PNG.
 MAX_CLASSES = 65536
 
@@ -67,7 +71,9 @@ class InputCard(_Strict):
         size: [height, width] of the input; read off the shape when it is fixed.
         fit: how a picture gets to a fixed size. stretch: both sides to the size; letterbox: scaled
             to fit inside, keeping its aspect, bars on both sides; pad: scaled down only if it is
-            larger, put at the top left. Masks are of the picture, not of the bars.
+            larger, put at the top left. Masks are of the picture, not of the bars. crop: the
+            largest part in the middle that has the size's aspect, scaled to it; in masks all
+            around it is the ignore id, and of a picture that is made only this part comes out.
         fill: brightness of the bars, 0 to 255.
         max_side: for a model of free size, the longest side that it bears, in pixels. Larger
             pictures are scaled down, keeping their aspect.
@@ -123,7 +129,8 @@ class OtherInputCard(_Strict):
         size: of a latent without the batch, [128], where the signature leaves it open.
         encoding: of a label: its id, or one_hot; told from dtype and shape.
         classes: how many labels there are; told by a one-hot shape, or by the names of classes.
-        value: of a constant: a number, or numbers of the input's shape without the batch.
+        value: of a constant: a number or a text, or a list of them in the input's shape without
+            the batch.
     """
 
     role: OtherRole | None = None
@@ -131,7 +138,7 @@ class OtherInputCard(_Strict):
     size: list[Positive] | None = None
     encoding: Encoding | None = None
     classes: Positive | None = None
-    value: bool | int | pydantic.FiniteFloat | list[Any] | None = None
+    value: bool | int | pydantic.FiniteFloat | str | list[Any] | None = None
 
 
 class OutputCard(_Strict):
@@ -180,6 +187,8 @@ class ModelCard(_Strict):
         inputs: all others, by name.
         classes: names by class id, after id_offset; of a generator, names of its labels.
         colors: "#rrggbb" by class id, for legends and pictures.
+        receptive_field: [height, width] in pixels of the part of a picture that decides one pixel
+            of the output; for information, and for cutting pictures into tiles.
     """
 
     signature: str | None = None
@@ -189,6 +198,7 @@ class ModelCard(_Strict):
     output: OutputCard = OutputCard()
     classes: list[str] | None = None
     colors: list[Annotated[str, pydantic.Field(pattern="^#[0-9a-fA-F]{6}$")]] | None = None
+    receptive_field: tuple[Positive, Positive] | None = None
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "ModelCard":
@@ -230,7 +240,9 @@ def load_card(path: str | None, overrides: dict[str, Any]) -> ModelCard:
         *groups, leaf = _field_names(name)
         target = fields
         for group in groups:
-            target = target.setdefault(group, {})
+            if target.get(group) is None:  # in a card of which all lines are open, too
+                target[group] = {}
+            target = target[group]
             if not isinstance(target, dict):
                 raise ModelError(f"{path}: {group} must be a mapping")
         target[leaf] = value
@@ -241,6 +253,12 @@ def load_card(path: str | None, overrides: dict[str, Any]) -> ModelCard:
         lines = [f"  {'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors()]
         known = f"fields: {', '.join(ModelCard.model_fields)}; see models/card.py"
         raise ModelError("\n".join([f"{where}:", *lines, known])) from error
+
+
+def own_card(model: str) -> str | None:
+    """The card that lies in a SavedModel, or in the newest version of it; None if there is none."""
+    path = os.path.join(newest_version(model), CARD_FILE)
+    return path if os.path.isfile(path) else None
 
 
 def shipped_cards() -> dict[str, str]:
@@ -272,4 +290,4 @@ def _read_yaml(path: str) -> dict[str, Any]:
         raise ModelError(f"model card {path} is not YAML: {error}") from error
     if not isinstance(fields, dict):
         raise ModelError(f"model card {path}: expected a mapping, got {type(fields).__name__}")
-    return fields
+    return {name: value for name, value in fields.items() if value is not None}

@@ -103,7 +103,7 @@ def _input_lines(signature: SignatureInfo, binding: Binding, mark: Callable[...,
             "  # multiple_of: 32  # sides must be multiples of it: mirror pictures at the edges",
         ]
     else:
-        lines.append("  # fit: letterbox  # stretch (default), letterbox or pad")
+        lines.append("  # fit: letterbox  # stretch (default), letterbox, pad or crop")
     return lines
 
 

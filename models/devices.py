@@ -61,6 +61,14 @@ def configure(options: DeviceOptions) -> None:
     )
 
 
+def replica_devices() -> list[str]:
+    """Where a process keeps a copy of its model: every GPU, or without any every CPU that
+    TensorFlow was told to tell apart, which is one unless someone did."""
+    tf = import_tensorflow()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in devices]
+
+
 def device_names() -> list[str]:
     """What TensorFlow computes on here: "CPU:0", "GPU:0 NVIDIA L4"."""
     tf = import_tensorflow()

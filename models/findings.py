@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from models.binding import Binding
-from models.card import load_card
+from models.card import load_card, own_card
 from models.errors import ModelError
 from models.rules import bind
 from models.signatures import ModelInfo, TensorInfo, read_model
@@ -28,6 +28,9 @@ How many channels it takes, the model does not say: RGB is assumed. If it takes 
 _ROLE_QUESTION = """\
 It takes strings. Are they encoded images (bytes) or tf.Examples that hold one (example)?
 Say so by --input_role:"""
+
+
+_Choice = tuple[str, str, list[str], str]  # flag, field of the card, guesses, question
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +71,8 @@ def examine(path: str, tags: Sequence[str] | None = None) -> Findings:
 def _find(info: ModelInfo, card: dict[str, Any]) -> Findings:
     """Binds a model as what it looks like: a segmenter, or one that makes pictures."""
     segmenter = _answered(info, card)
+    if segmenter.binding is not None and segmenter.binding.makes_picture:
+        return segmenter  # the model's own card says so
     makes = card | {"output.kind": "image"}
     generator = _answered(info, makes)
     if generator.binding is None or (
@@ -77,7 +82,7 @@ def _find(info: ModelInfo, card: dict[str, Any]) -> Findings:
     else:
         found = generator
     if (binding := found.binding) is None:
-        return found
+        return _by_another_signature(info, card, found)
     open_channels = binding.takes_picture and _open_channels(info, binding)
     notes = (_CHANNELS_NOTE,) if open_channels else ()
     otherwise = None
@@ -90,10 +95,24 @@ def _find(info: ModelInfo, card: dict[str, Any]) -> Findings:
     return dataclasses.replace(found, notes=notes, otherwise=otherwise)
 
 
+def _by_another_signature(info: ModelInfo, card: dict[str, Any], found: Findings) -> Findings:
+    """A model whose usual signature cannot be run: an encoder's, beside that of its decoder."""
+    if "signature" in card:
+        return found
+    for signature in info.signatures:
+        other = _find(info, card | {"signature": signature.name})
+        if other.binding is not None:
+            name = signature.name
+            question = f"{found.question}\n\nSignature {name!r} can be run. {other.question}"
+            flags = (f"--signature={name}", *other.flags)
+            return dataclasses.replace(other, question=question, flags=flags, otherwise=None)
+    return found
+
+
 def _answered(info: ModelInfo, card: dict[str, Any]) -> Findings:
     """Binds a model, guessing one by one what only a person can know."""
     try:
-        binding = bind(info, load_card(None, card))
+        binding = bind(info, load_card(own_card(info.path), card))
     except ModelError as error:
         message = str(error)
     else:
@@ -108,36 +127,72 @@ def _answered(info: ModelInfo, card: dict[str, Any]) -> Findings:
         if card.get("output.kind") != "image" or tensor.shape is None or len(tensor.shape) == 4
     }
     inputs = {tensor.name for signature in info.signatures for tensor in signature.inputs}
-    choices = [
+    masks = sorted(outputs, key=lambda name: (*_unlike_masks(info, name), name))
+    choices: list[_Choice] = [
         ("--value_range", "input.range", ["0,1"], _RANGE_QUESTION),
         ("--input_role", "input.role", ["bytes"], _ROLE_QUESTION),
         ("--signature", "signature", [s.name for s in info.signatures], message),
         ("--input_name", "input.name", sorted(inputs), message),
-        ("--output_name", "output.name", sorted(outputs), message),
+        ("--output_name", "output.name", masks, message),
         ("--image_size", "input.size", ["512x512"], message),
     ]
     for name in sorted(inputs):
-        for field, guesses in _OTHER_GUESSES.items():
+        for field, guesses in _other_guesses(info, name, card).items():
             dotted = f"inputs.{name}.{field}"
             choices.append((f"--set {dotted}", dotted, guesses, message))
-    for flag, field, guesses, question in choices:
-        if flag not in message or card.get(field):
+    for choice in choices:
+        if choice[0] not in message or card.get(choice[1]):
             continue
-        for guess in guesses:
-            said = _said(flag, guess)
-            found = _answered(info, card | {field: said})
-            if found.binding is not None:
-                questions = "\n\n".join(filter(None, [question, found.question]))
-                return Findings(info, found.binding, questions, (f"{flag}={guess}", *found.flags))
+        found = _guessed(info, card, choice)
+        if found is not None:
+            return found
     return Findings(info, None, message)
 
 
-_OTHER_GUESSES = {
-    "classes": ["10"],
-    "size": ["[128]"],
-    "value": ["1.0", "1"],
-    "role": ["latent", "label", "constant"],
-}
+def _guessed(info: ModelInfo, card: dict[str, Any], choice: _Choice) -> Findings | None:
+    """What a model looks like by the first guess that fits; of signatures, by the one that leaves
+    the fewest questions."""
+    flag, field, guesses, question = choice
+    best: Findings | None = None
+    for guess in guesses:
+        found = _answered(info, card | {field: _said(flag, guess)})
+        if found.binding is not None and (best is None or len(found.flags) + 1 < len(best.flags)):
+            questions = "\n\n".join(filter(None, [question, found.question]))
+            best = Findings(info, found.binding, questions, (f"{flag}={guess}", *found.flags))
+            if flag != "--signature":
+                break
+    return best
+
+
+def _unlike_masks(info: ModelInfo, name: str) -> tuple[bool, bool, int]:
+    """Sorts outputs, the one first that is most likely a map of classes: of the size of a picture
+    that goes in, not of a picture's channels, of many classes."""
+    signature = next(s for s in info.signatures if name in [t.name for t in s.outputs])
+    shape = next(t.shape for t in signature.outputs if t.name == name)
+    pictures = [t.shape for t in signature.inputs if t.shape and len(t.shape) == 4]
+    if shape is None or len(shape) not in (3, 4) or not pictures:
+        return True, True, 0
+    sides = {picture[axis : axis + 2] for picture in pictures for axis in (1, 2)}
+    last, first = shape[1:3], shape[-2:]  # where the height and the width may be
+    classes = 1
+    if len(shape) == 4:
+        classes = (shape[3] if last in sides else shape[1]) or 0
+    return not {last, first} & sides, classes == 3, -classes
+
+
+def _other_guesses(info: ModelInfo, name: str, card: dict[str, Any]) -> dict[str, list[str]]:
+    """What may be said of an input that takes no picture. Of two that take floats, the shorter one
+    is rather a label."""
+    sizes = {
+        tensor.name: tensor.shape[1] or 0
+        for signature in info.signatures
+        for tensor in signature.inputs
+        if tensor.shape and len(tensor.shape) == 2
+    }
+    roles = ["latent", "label", "constant"]
+    if sizes.get(name, 0) < max(sizes.values(), default=0):
+        roles = ["label", "latent", "constant"]
+    return {"classes": ["10"], "size": ["[128]"], "role": roles, "value": ["1.0", "1", "text"]}
 
 
 def _said(flag: str, guess: str) -> Any:

@@ -47,7 +47,7 @@ def prepare_graph(tf: Any, binding: Binding) -> Any:
             x = tf.cast(images, tf.float32)
             if resizes:
                 x = _resize_bilinear(tf, x, size_hw)
-            if binding.fit != "stretch":
+            if binding.fit in ("letterbox", "pad"):
                 x = tf.pad(x, [[0, 0], bars[0], bars[1], [0, 0]], constant_values=binding.fill)
             if (low, high) != (0.0, 255.0):
                 x = x / divisor + low  # as people write it: x / 255, or x / 127.5 - 1
@@ -99,7 +99,7 @@ def finish_graph(tf: Any, binding: Binding) -> Any:
     @tf.function(reduce_retracing=True)
     def finish(output: Any, size_hw: Any, place: Any, band: Any) -> dict[str, Any]:
         scores = nhwc(tf, output, binding)
-        if binding.multiple_of is not None or binding.fit != "stretch":
+        if binding.multiple_of is not None or binding.fit in ("letterbox", "pad"):
             scores = _cut(tf, scores, place, binding)
         rows = tf.shape(scores)[0]
         if binding.kind == "class_ids":

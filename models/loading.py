@@ -92,7 +92,7 @@ def load_signature(path: str, binding: "Binding") -> Callable[..., Mapping[str, 
         raise ModelError(f"TensorFlow {tf.__version__} cannot load {path}: {reason}") from error
     if binding.call != "signature":
         try:
-            found = caller(model, binding.signature, binding.positional)
+            found = caller(model, binding.signature, binding.positional, binding.trailing)
             return _compiled(tf, found) if binding.xla else found
         except AttributeError as error:
             raise ModelError(f"{path}: function {binding.signature!r} was lost") from error

@@ -135,7 +135,8 @@ def _test_picture(size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 
 def _find_layout(output: npt.NDArray[Any], size_hw: tuple[int, int], path: str) -> Layout:
-    """Which two axes are a picture: their ratio is the input's (rounded up at a stride)."""
+    """Which two axes are a picture: their ratio is the input's (rounded up at a stride), or they
+    are equal where none has its ratio."""
     as_nhwc = _looks_scaled(output.shape[:2], size_hw)
     as_nchw = _looks_scaled(output.shape[1:], size_hw)
     if as_nhwc != as_nchw:
@@ -144,6 +145,10 @@ def _find_layout(output: npt.NDArray[Any], size_hw: tuple[int, int], path: str) 
         as_nhwc = _has_whole_stride(output.shape[:2], size_hw)
         if as_nhwc != _has_whole_stride(output.shape[1:], size_hw):
             return "NHWC" if as_nhwc else "NCHW"
+    equal = output.shape[0] == output.shape[1], output.shape[1] == output.shape[2]
+    # a model that resizes all pictures to one square
+    if not as_nhwc and equal[0] != equal[1] and output.shape[1] > 1:
+        return "NHWC" if equal[0] else "NCHW"
     raise ModelError(
         f"{path}: the model answers {list(output.shape)} for a picture of "
         f"{size_hw[0]}x{size_hw[1]}; which axis holds the classes is unclear. "

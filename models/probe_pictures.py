@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.binding import Binding
-from models.card import Layout
+from models.card import Layout, parse_range
 from models.errors import ModelError
 
 _CHANNELS = (1, 3, 4)
@@ -46,10 +46,13 @@ def complete_picture(path: str, binding: Binding, output: npt.NDArray[Any]) -> B
         wrong = (
             f"{outside:.0%} of them outside" if outside > _TOO_MUCH else "none in the dark half of"
         )
+        likely = _likely_range(low, high)
+        advice = f"It looks like --output_range={likely}"
+        if parse_range(likely) == (black, white):
+            advice = "Give another --output_range; or is it no picture, but scores of classes?"
         raise ModelError(
             f"{path} makes numbers from {low:.3g} to {high:.3g}, {wrong} "
-            f"--output_range={black:g},{white:g}. It looks like "
-            f"--output_range={_likely_range(low, high)}"
+            f"--output_range={black:g},{white:g}. {advice}"
         )
     channels = 1 if output.ndim == 2 else output.shape[-1 if layout == "NHWC" else 0]
     grey = channels == 1 and binding.channels != "Y"  # that gets its colours back

@@ -55,6 +55,7 @@ def bind(info: ModelInfo, card: ModelCard) -> Binding:
         signature=signature.name,
         call=signature.call,
         positional=signature.positional,
+        trailing=signature.trailing,
         tags=_tags(info, card),
         input_name=image.name if image else "",
         input_dtype=image.dtype if image else "",
@@ -139,11 +140,19 @@ def _pick_input(
     info: ModelInfo, signature: SignatureInfo, card: ModelCard, makes_picture: bool
 ) -> TensorInfo | None:
     """The input that takes the picture; None for a model that makes pictures of nothing."""
+    if not signature.inputs:
+        raise ModelError(
+            f"{info.path}: signature {signature.name!r} takes nothing; choose another by "
+            "--signature, or export one that takes its pictures or random numbers as an input. "
+            f"It offers\n{info.offers()}"
+        )
     if card.input.name is not None:
         image = _named(info, signature.inputs, card.input.name, "input", signature)
     else:
         free = [t for t in signature.inputs if t.name not in card.inputs]
         images = [t for t in free if _may_be_image(t)]
+        if not images:  # strings whose names say so; beside them may be a key
+            images = [t for t in free if _may_be_encoded(t) and _encoded_role(t) is not None]
         if makes_picture and not images and not (len(free) == 1 and _may_be_encoded(free[0])):
             return None
         candidates = free if len(free) == 1 else images
@@ -180,6 +189,8 @@ def _pick_output(
     scores = [t for t in signature.outputs if t.dtype in _FLOATS and _rank(t) in (None, 4, 3)]
     ids = [t for t in signature.outputs if t.dtype in _INTEGERS and _rank(t) in (None, 3, 4)]
     candidates = scores or ids
+    if len(candidates) > 1:  # boxes [N, 100, 4] and the like beside a map
+        candidates = [t for t in candidates if not _is_table(t)] or candidates
     if makes_picture:
         candidates = [t for t in signature.outputs if _may_be_picture(t)]
     if len(candidates) != 1:
@@ -215,6 +226,12 @@ def _may_be_image(tensor: TensorInfo) -> bool:
     return any(1 not in sides and (n is None or n <= 4) for sides, n in (nhwc, nchw))
 
 
+def _is_table(tensor: TensorInfo) -> bool:
+    """Whether rows of a few numbers are more likely than a map with one number a pixel."""
+    sides = [size for size in (tensor.shape or ())[1:] if size is not None]
+    return _rank(tensor) == 3 and len(sides) == 2 and sides[0] != sides[1] and min(sides) <= 4
+
+
 def _may_be_picture(tensor: TensorInfo) -> bool:
     """Whether an output may hold pictures: one to four channels, as far as the shape tells."""
     if tensor.dtype not in (*_FLOATS, "uint8") or _rank(tensor) not in (None, 4):
@@ -227,6 +244,16 @@ def _may_be_encoded(tensor: TensorInfo) -> bool:
     return tensor.dtype == "string" and _rank(tensor) in (None, 0, 1)
 
 
+def _encoded_role(tensor: TensorInfo) -> Role | None:
+    """What strings hold, where their name says it."""
+    name = tensor.name.lower()
+    example = "example" in name
+    encoded = any(word in name for word in _ENCODED_NAMES)
+    if example == encoded:
+        return None
+    return "example" if example else "bytes"
+
+
 def _role(info: ModelInfo, image: TensorInfo, card: ModelCard) -> Role:
     """What an input takes; strings tell it by their name, or are asked for."""
     asked = card.input.role
@@ -237,10 +264,8 @@ def _role(info: ModelInfo, image: TensorInfo, card: ModelCard) -> Role:
                 "out or choose another --input_name"
             )
         return "image"
-    name = image.name.lower()
-    example = "example" in name
-    encoded = any(word in name for word in _ENCODED_NAMES)
-    if asked == "image" or (asked is None and example == encoded):
+    found = asked or _encoded_role(image)
+    if found is None or found == "image":
         raise ModelError(
             f"{info.path}: input {image} takes strings, and a signature does not say of what. Give "
             "--input_role=bytes for encoded images, or --input_role=example for tf.Examples"
@@ -251,7 +276,7 @@ def _role(info: ModelInfo, image: TensorInfo, card: ModelCard) -> Role:
             f"{info.path}: input {image} takes encoded images, which the model decodes and scales "
             f"by itself; leave out {', '.join(given)}"
         )
-    return asked or ("example" if example else "bytes")
+    return found
 
 
 def _multiple_of(image: TensorInfo, size_hw: tuple[int, int] | None, card: ModelCard) -> int | None:

@@ -37,7 +37,7 @@ def bind_others(
     roles = {t.name: _role(t, card.inputs.get(t.name, OtherInputCard())) for t in rest}
     if image is not None and (varying := [t for t in rest if roles[t.name] != "constant"]):
         wants = ", ".join(map(str, varying))
-        values = " ".join(f"--set inputs.{t.name}.value=NUMBER" for t in varying)
+        values = " ".join(f"--set inputs.{t.name}.value={_value_word(t)}" for t in varying)
         raise ModelError(
             f"{info.path}: signature {signature.name!r} also wants {wants}; besides pictures, a "
             f"model can be given constants only. Give {values}, or export a signature without"
@@ -52,7 +52,7 @@ def bind_others(
         raise ModelError(
             f"{info.path}: signature {signature.name!r} also wants {undecided[0]}, and does not "
             f"say of what. Give --set inputs.{name}.role=latent (random numbers), =label or "
-            f"=constant, the last with --set inputs.{name}.value=NUMBER"
+            f"=constant, the last with --set inputs.{name}.value={_value_word(undecided[0])}"
         )
     return tuple(
         _bound(t, roles[t.name] or "constant", card.inputs.get(t.name, OtherInputCard()), card)
@@ -64,7 +64,7 @@ def _role(tensor: TensorInfo, given: OtherInputCard) -> OtherRole | None:
     """What an input takes, None when neither the card nor the signature tells."""
     if given.role is not None:
         return given.role
-    if given.value is not None or _is_training_flag(tensor):
+    if given.value is not None or _usual_value(tensor) is not None:
         return "constant"
     shape = tensor.shape
     words = set(re.split(r"[^a-z]+", tensor.name.lower()))
@@ -79,8 +79,15 @@ def _role(tensor: TensorInfo, given: OtherInputCard) -> OtherRole | None:
     return None
 
 
-def _is_training_flag(tensor: TensorInfo) -> bool:
-    return tensor.dtype == "bool" and tensor.shape == () and "train" in tensor.name.lower()
+def _usual_value(tensor: TensorInfo) -> bool | str | None:
+    """Of a constant that needs no asking: not training, and no key to be echoed."""
+    if tensor.dtype == "bool" and tensor.shape == () and "train" in tensor.name.lower():
+        return False
+    return "" if tensor.dtype == "string" and tensor.name.lower() in ("key", "keys") else None
+
+
+def _value_word(tensor: TensorInfo) -> str:
+    return "TEXT" if tensor.dtype == "string" else "NUMBER"
 
 
 def _may_be_latent(tensor: TensorInfo) -> bool:
@@ -92,11 +99,11 @@ def _bound(
 ) -> OtherInput:
     batched = tensor.shape is None or len(tensor.shape) > 0
     if role == "constant":
-        value = False if given.value is None and _is_training_flag(tensor) else given.value
+        value = _usual_value(tensor) if given.value is None else given.value
         if value is None:
             raise ModelError(
                 f"input {tensor} is a constant; give its value: "
-                f"--set inputs.{tensor.name}.value=NUMBER"
+                f"--set inputs.{tensor.name}.value={_value_word(tensor)}"
             )
         shape = _constant_shape(tensor, value)
         return OtherInput(tensor.name, tensor.dtype, shape, batched, role, value=_as_tuple(value))
@@ -170,6 +177,11 @@ def _label(
 def _constant_shape(tensor: TensorInfo, value: object) -> tuple[int, ...]:
     """The shape of one item, which numbers must have; one number stands for all of them."""
     item = () if tensor.shape is None else tensor.shape[1:]
+    if _holds_text(value) != (tensor.dtype == "string"):
+        raise ModelError(
+            f"input {tensor} does not take {value!r}; give --set inputs.{tensor.name}.value="
+            f"{_value_word(tensor)}"
+        )
     if not isinstance(value, list):
         if None in item:
             raise ModelError(f"input {tensor} is of open size; give all its numbers as a list")
@@ -185,11 +197,17 @@ def _constant_shape(tensor: TensorInfo, value: object) -> tuple[int, ...]:
 def _shape_of(value: object) -> tuple[int, ...] | None:
     """Shape of nested lists of numbers; None when they are ragged or hold something else."""
     if not isinstance(value, list):
-        return () if isinstance(value, (bool, int, float)) else None
+        return () if isinstance(value, (bool, int, float, str)) else None
     shapes = {_shape_of(part) for part in value}
     if len(shapes) != 1 or (inner := shapes.pop()) is None:
         return None
     return len(value), *inner
+
+
+def _holds_text(value: object) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_text, value))
+    return isinstance(value, str)
 
 
 def _as_tuple(value: object) -> object:

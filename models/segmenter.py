@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.binding import Binding, Placement
+from models.binding import Binding, Part, Placement
 from models.graphs import finish_graph, prepare_graph
 from models.latents import batch_inputs
 from models.loading import import_tensorflow, load_signature
@@ -34,12 +34,14 @@ class Segmentation:
     """The answer for one picture.
 
     Attributes:
-        mask: uint8 or, above 255 classes, uint16 [H, W], class ids.
-        confidence: uint8 [H, W], probability of the chosen class times 255; None for a model
-            that answers class ids only.
+        mask: uint8 or, above 255 classes, uint16 [H, W], class ids; 255 or 65535 where the model
+            saw nothing or has no class.
+        confidence: uint8 [H, W], probability of the chosen class times 255, 0 where the model saw
+            nothing; None for a model that answers class ids only.
         class_pixels: int64 [C], pixels by class.
         histograms: int64 [3, 256] of confidence, entropy / log C, and the margin of the two
-            likeliest classes, each over [0, 1] in steps of 1/255; None with class ids.
+            likeliest classes, each over [0, 1] in steps of 1/255, where the model saw anything;
+            None with class ids.
         finite: whether all scores were finite numbers. The rest means nothing when not.
         in_range: whether all class ids were within [0, C).
     """
@@ -64,7 +66,7 @@ class Segmenter:
             path: folder of the SavedModel.
             binding: with kind, output layout and classes known (see models/probe.py).
             batch_size: pictures in a full batch; a signature with a fixed batch decides.
-            mask_at_model_size: masks are as large as the model saw the pictures.
+            mask_at_model_size: masks are as large as the model saw the pictures, or their parts.
 
         Raises:
             ModelError: it cannot be loaded.
@@ -100,17 +102,23 @@ class Segmenter:
                 mask_hw = placed.size_hw if self._mask_at_model_size else size_hw
                 part = scores[len(answers) : len(answers) + len(run)]
                 answers.extend(_split(self._finish_bands(part, mask_hw, placed), len(run)))
-        return answers
+        if self._mask_at_model_size or self.binding.fit != "crop":
+            return answers
+        return [
+            _uncropped(answer, image.shape[:2], self.binding.seen(image.shape[:2]))
+            for answer, image in zip(answers, images, strict=True)
+        ]
 
     def answer(self, images: Sequence[Image]) -> tuple[Any, list[npt.NDArray[np.uint8]]]:
-        """The model's own output, a row for each picture, and the pictures in runs of one size.
+        """The model's own output, a row for each picture, and what was shown of the pictures, in
+        runs of one size.
 
         Raises:
             As `__call__` does.
         """
         if not 0 < len(images) <= self.batch_size:
             raise ValueError(f"got {len(images)} pictures, expected 1 to {self.batch_size}")
-        runs = self._runs(images)
+        runs = self._runs([self.binding.seen(image.shape[:2]).of(image) for image in images])
         with self.turn:
             prepared = [self.prepare(run) for run in runs]
             batch = self._tf.concat(prepared, 0) if len(prepared) > 1 else prepared[0]
@@ -186,6 +194,21 @@ def _with_batch(output: Any) -> Any:
     """[1, ...] of an answer to a scalar, which may have left out the batch."""
     rank = output.shape.rank
     return output if rank in (3, 4) and output.shape[0] == 1 else output[None]
+
+
+def _uncropped(answer: Segmentation, size_hw: tuple[int, int], part: Part) -> Segmentation:
+    """The answer for a part as one for the picture: with the ignore id around it."""
+
+    def around(inside: npt.NDArray[Any], value: int) -> npt.NDArray[Any]:
+        whole = np.full(size_hw, value, inside.dtype)
+        part.of(whole)[:] = inside
+        return whole
+
+    return dataclasses.replace(
+        answer,
+        mask=around(answer.mask, np.iinfo(answer.mask.dtype).max),
+        confidence=None if answer.confidence is None else around(answer.confidence, 0),
+    )
 
 
 def _join(name: str, bands: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:

@@ -30,7 +30,8 @@ class SignatureInfo:
     """A signature; inputs and outputs sorted by name, for their stored order is random.
 
     Of a model without any, a function of the loaded object stands in for it: `call` says how, and
-    `positional` names the inputs that it takes by position, in order.
+    `positional` names the inputs that it takes by position, in order, and `trailing` holds what
+    follows them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class SignatureInfo:
     outputs: tuple[TensorInfo, ...]
     call: Call = "signature"
     positional: tuple[str, ...] = ()
+    trailing: tuple[object, ...] = ()
 
     def __str__(self) -> str:
         ins, outs = (", ".join(map(str, side)) for side in (self.inputs, self.outputs))
@@ -87,8 +89,7 @@ def read_model(path: str, tags: Sequence[str] | None = None) -> ModelInfo:
         ValueError: the saved_model.pb cannot be parsed, or no graph has these tags.
     """
     versions = _versions(path)
-    if versions:
-        path = os.path.join(path, versions[-1])
+    path = newest_version(path)
     file = os.path.join(path, "saved_model.pb")
     if not os.path.isfile(file):
         raise FileNotFoundError(_what_is_missing(path))
@@ -100,7 +101,12 @@ def read_model(path: str, tags: Sequence[str] | None = None) -> ModelInfo:
         if not name.startswith("__")
     ] or [
         SignatureInfo(
-            name, _specs(trace.inputs), _specs(trace.outputs), trace.call, trace.positional
+            name,
+            _specs(trace.inputs),
+            _specs(trace.outputs),
+            trace.call,
+            trace.positional,
+            trace.trailing,
         )
         for name, trace in functions(graph).items()
     ]
@@ -189,6 +195,12 @@ def _dtype_name(number: int) -> str:
 
 def _dim(size: int | None) -> str:
     return "N" if size is None else str(size)
+
+
+def newest_version(path: str) -> str:
+    """The folder of the model itself: the newest of numbered versions, or the path as it is."""
+    versions = _versions(path)
+    return os.path.join(path, versions[-1]) if versions else path
 
 
 def _versions(path: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from models.errors import UserError
 from pipeline.run_files import OURS, SUCCESS, Run, RunError, read_plan, read_run
+from pipeline.train_state import training_status
 from transforms import storage
 from transforms.commits import (
     commit_path,
@@ -25,6 +26,8 @@ _REMOTE_THREADS = 16
 def status(out: str) -> str:
     """How far a run is. Raises RunError when OUT is no run."""
     run = _run(out)
+    if run.job.startswith("train"):
+        return training_status(out, run.job)
     planned = {shard.name for shard in read_plan(out).shards}
     done = committed_names(out) & planned
     try:
@@ -79,6 +82,8 @@ def clean(out: str) -> list[str]:
 def _look(out: str) -> tuple[list[str], list[str]]:
     """What is wrong, and which files are leftovers that nobody needs."""
     run = _run(out)
+    if run.job.startswith("train"):
+        raise RunError(f"{out} is a training; verify checks runs over shards. See its metrics.json")
     shards = read_plan(out).shards
     sizes = dict(storage.list_files(out))
     problems: list[str] = []

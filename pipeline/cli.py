@@ -38,49 +38,87 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
     if getattr(parsed, "no_auth", False):
         storage.use_no_auth()
     if parsed.command in ("segment", "generate", "pack"):
-        import_tensorflow()
-        from pipeline import generate_job, jobs
-        from pipeline.engine import InterruptedRun, PipelineFailed
-
-        job = {
-            "segment": jobs.run_segment,
-            "generate": generate_job.run_generate,
-            "pack": jobs.run_pack,
-        }[parsed.command]
-        try:
-            return job(parsed, [*rest, "--no_auth"] if parsed.no_auth else rest)
-        except InterruptedRun:
-            return _say("interrupted; give the same command again to go on", INTERRUPTED)
-        except PipelineFailed as error:
-            if parsed.verbose:
-                traceback.print_exc()
-            again = "what is committed stays; --verbose tells more, the same command goes on"
-            return _say(f"the pipeline failed: {error}\n{again}", NOT_GOOD)
+        return _job(parsed, rest)
     if rest:
         return _say(f"unknown: {' '.join(rest)}; `pixelmill {parsed.command} --help`", CANNOT_START)
-    if parsed.command == "inspect":
-        from pipeline.inspect_model import inspect
+    commands = {
+        "train": _train,
+        "inspect": _inspect,
+        "status": _status,
+        "verify": _verify,
+        "demo": _demo,
+    }
+    return commands[parsed.command](parsed)
 
-        print(inspect(parsed.model, parsed.tags, parsed.write_card, parsed.json))
-        return DONE
-    if parsed.command == "demo":
-        import_tensorflow()
-        from pipeline.demo import demo
 
-        return demo(parsed.output, parsed.scenes, parsed.verbose)
+def _job(parsed: argparse.Namespace, rest: list[str]) -> int:
+    import_tensorflow()
+    from pipeline import generate_job, jobs
+    from pipeline.engine import InterruptedRun, PipelineFailed
+
+    job = {
+        "segment": jobs.run_segment,
+        "generate": generate_job.run_generate,
+        "pack": jobs.run_pack,
+    }[parsed.command]
+    try:
+        return job(parsed, [*rest, "--no_auth"] if parsed.no_auth else rest)
+    except InterruptedRun:
+        return _say("interrupted; give the same command again to go on", INTERRUPTED)
+    except PipelineFailed as error:
+        if parsed.verbose:
+            traceback.print_exc()
+        again = "what is committed stays; --verbose tells more, the same command goes on"
+        return _say(f"the pipeline failed: {error}\n{again}", NOT_GOOD)
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    import_tensorflow()
+    from pipeline.train_job import run_train
+
+    try:
+        return run_train(parsed)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command goes on from the last epoch", INTERRUPTED)
+
+
+def _inspect(parsed: argparse.Namespace) -> int:
+    from pipeline.inspect_model import inspect
+
+    print(inspect(parsed.model, parsed.tags, parsed.write_card, parsed.json))
+    return DONE
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    import_tensorflow()
+    from pipeline.demo import demo
+
+    return demo(parsed.output, parsed.scenes, parsed.verbose)
+
+
+def _status(parsed: argparse.Namespace) -> int:
     from pipeline import checks
 
-    out = paths.absolute(parsed.output)
-    storage.check_place(out)
-    if parsed.command == "status":
-        print(checks.status(out))
-        return DONE
+    print(checks.status(_place(parsed.output)))
+    return DONE
+
+
+def _verify(parsed: argparse.Namespace) -> int:
+    from pipeline import checks
+
+    out = _place(parsed.output)
     if parsed.clean:
         for path in checks.clean(out):
             print(f"deleted: {path}")
     problems = checks.verify(out)
     print(checks.verdict(out, problems))
     return NOT_GOOD if problems else DONE
+
+
+def _place(output: str) -> str:
+    out = paths.absolute(output)
+    storage.check_place(out)
+    return out
 
 
 def _say(message: str, code: int) -> int:

@@ -33,7 +33,7 @@ def demo(output: str, scenes: int, verbose: bool) -> int:
     segment = ["segment", f"--input={output}/shards/images", f"--output={output}/segmented"]
     commands = [
         [*pack, f"--images_per_shard={_SCENES_PER_SHARD}"],
-        [*segment, f"--model={model}", f"--model_card={model}.card.yaml"],
+        [*segment, f"--model={model}"],
     ]
     for command in commands:
         print("\n$ pixelmill", shlex.join(command), flush=True)

@@ -42,6 +42,24 @@ def fraction(text: str) -> float:
     return value
 
 
+def positive_number(text: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def seed_31(text: str) -> int:
+    """A whole number from 0 to 2**31 - 1, which all random generators take."""
+    if not text.isdecimal() or int(text) >= 1 << 31:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 2147483647, got {text!r}")
+    return int(text)
+
+
 def whole(text: str) -> int:
     """A whole number, 0 or more."""
     if not text.isdecimal() or int(text) >= 1 << 63:
@@ -99,6 +117,17 @@ def number_pair(text: str) -> str:
 def words(text: str) -> list[str]:
     """Words joined by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def augmentations(text: str) -> tuple[str, ...]:
+    """Names of augmentations joined by commas, or "none"."""
+    names = () if text == "none" else tuple(words(text))
+    known = ("flip", "turn", "scale", "shift", "colour")
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(
+            f"{unknown[0]!r} is none of {', '.join(known)}; or give none alone"
+        )
+    return names
 
 
 def size(text: str) -> tuple[int, int]:

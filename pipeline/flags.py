@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from pipeline import __version__
+from pipeline import __version__, train_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
@@ -24,6 +24,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill segment   masks of images, by a SavedModel
   pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
   pixelmill pack      image files (and masks) into TFRecord shards
+  pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
   pixelmill verify    whether a run is whole: every shard, size and checksum
@@ -111,6 +112,11 @@ def parser() -> Parser:
     pack.add_argument(
         "--images_per_shard", type=positive, default=1024, help="at most, default 1024"
     )
+
+    train = commands.add_parser("train", description=train_flags.DESCRIPTION)
+    train_flags.add_flags(train)
+    _add_no_auth(train)
+    _add_verbose(train)
 
     inspect = commands.add_parser("inspect", description=_INSPECT)
     inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel, or of versions")
@@ -219,9 +225,10 @@ def _add_model_flags(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--fit",
-        choices=("stretch", "letterbox", "pad"),
+        choices=("stretch", "letterbox", "pad", "crop"),
         help="how they get to a size: stretched (default); scaled to fit, with bars on both "
-        "sides; or put at the top left, only scaled if larger",
+        "sides; put at the top left, only scaled if larger; or the middle is cut out, and the "
+        "rest of the mask is the ignore id",
     )
     group.add_argument(
         "--max_side",

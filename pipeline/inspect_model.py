@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.binding import OtherInput
+from models.card import load_card, own_card
 from models.card_text import card_text
 from models.errors import ModelError, UserError
 from models.findings import Findings, examine
@@ -71,6 +72,10 @@ def _described(info: ModelInfo) -> list[str]:
     ]
     if info.versions:
         lines.append(f"  versions     {', '.join(info.versions)}; the newest is taken")
+    if (card_path := own_card(info.path)) is not None:
+        field = load_card(card_path, {}).receptive_field
+        sees = "" if field is None else "; an output sees {} x {} pixels".format(*field)
+        lines.append(f"  card         brings its own{sees}")
     if len(info.tag_sets) > 1:
         sets = "; ".join(",".join(tags) or "(no tag)" for tags in info.tag_sets)
         lines.append(f"  graphs       {sets}; choose one by --tags")
@@ -108,7 +113,7 @@ def _other(other: OtherInput) -> str:
     what = {
         "latent": f"{size} random numbers, {other.distribution}",
         "label": f"labels as {other.encoding.replace('_', '-')}",
-        "constant": f"the constant {other.value}",
+        "constant": f"the constant {other.value!r}",
     }[other.role]
     return f"{other.name}: {what}"
 

@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 
 from models.binding import Binding
-from models.card import load_card
+from models.card import load_card, own_card
 from models.devices import DeviceOptions, configure, device_names
 from models.errors import ModelError, UserError
 from models.probe import probe
@@ -128,7 +128,7 @@ def bind_model(
     path = paths.absolute(flags.model)
     staged = local_model(path)
     card = load_card(
-        local_file(flags.model_card) if flags.model_card else None,
+        local_file(flags.model_card) if flags.model_card else own_card(staged),
         {
             "signature": flags.signature,
             "tags": flags.tags,

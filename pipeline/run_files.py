@@ -26,7 +26,8 @@ METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
     *(SUCCESS, commits.METRICS, METRICS, REPORT),
-    *("masks", "images", "confidence", "records", LEGEND, PLAN, storage.TEMPORARY, RUN),
+    *("masks", "images", "confidence", "records", "model", LEGEND, "MODEL_CARD.md"),
+    *("curves.csv", "curves.png", "checkpoint.npz", "best.npz", PLAN, storage.TEMPORARY, RUN),
 )
 _VERSIONS_OF = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "numpy", "pyarrow")
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -187,7 +188,8 @@ def write_legend(out: str, classes: Sequence[str], colors: Sequence[str]) -> Non
 
 
 def legend(classes: Sequence[str], colors: Sequence[str] = ()) -> dict[str, Any]:
-    """The legend. The ignore id is 255, or 65535 for masks of 16 bit; pixelmill never writes it."""
+    """The legend. The ignore id is 255, or 65535 for masks of 16 bit. It is in masks only where
+    the model has no class."""
     rows = [
         {"id": i, "name": name, "color": colors[i] if colors else default_color(i)}
         for i, name in enumerate(classes)

@@ -31,6 +31,9 @@ def summary(out: str, took_s: float) -> str:
             f"  names    {repeated:,} come twice in a shard; their keys end in ~2, ~3, ..."
         )
     lines += _class_lines(metrics["metrics"])
+    if ignored := metrics["sums"].get("ignored_pixels"):
+        share = ignored / metrics["sums"]["pixels"]
+        lines.append(f"  ignored      {'(the ignore id)':<20} {share:8.2%} of pixels")
     lines += _label_lines(metrics["metrics"].get("labels", []))
     if clipped := metrics["sums"].get("clipped_images"):
         lines.append(

@@ -43,8 +43,9 @@ def content(out: str | Path, places: bool = True) -> dict[str, str]:
         if not places:
             fields.pop("run", None)
         found[str(path.relative_to(root))] = _digest(json.dumps(fields).encode())
-    for name in ("legend.json", *(["plan.jsonl"] if places else []), "_SUCCESS"):
-        found[name] = _digest((root / name).read_bytes())
+    plan = [root / "plan.jsonl"] if places else []
+    for path in (*plan, root / "_SUCCESS", *root.glob("legend.json")):
+        found[path.name] = _digest(path.read_bytes())
     return found
 
 

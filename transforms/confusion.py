@@ -1,7 +1,11 @@
-"""Comparing masks: the confusion matrix, and the metrics that are quotients of its sums."""
+"""Comparing masks or labels: the confusion matrix, and metrics that are quotients of its sums."""
+
+import dataclasses
 
 import numpy as np
 import numpy.typing as npt
+
+Ratio = npt.NDArray[np.float64]
 
 
 def confusion_matrix(
@@ -29,13 +33,61 @@ def confusion_matrix(
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def iou_per_class(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Intersection over union by class, float64 [C] in [0, 1]; NaN where a class is in neither.
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Metrics of a confusion matrix, with TP, FP and FN of each class against all others.
 
-    The definition of Everingham et al., "The Pascal VOC Challenge", IJCV 2010, section 4.1.3:
-    TP / (TP + FP + FN), pixels of the whole dataset added up first.
+    All are in [0, 1]; NaN where nothing was counted, as scikit-learn's zero_division=nan has it.
+    Means are over the classes for which the metric is a number ("macro" average).
+
+    Attributes:
+        accuracy: sum of TP / all.
+        precision: float64 [C], TP / (TP + FP).
+        recall: float64 [C], TP / (TP + FN); its mean is also called mean accuracy.
+        f1: float64 [C], 2 TP / (2 TP + FP + FN), which is Dice's coefficient.
+        iou: float64 [C], TP / (TP + FP + FN) (Everingham et al., "The Pascal VOC Challenge", IJCV
+            2010, section 4.1.3), pixels of the whole dataset added up first.
     """
-    hit = np.diag(confusion).astype(np.float64)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hit
+
+    accuracy: float
+    precision: Ratio
+    recall: Ratio
+    f1: Ratio
+    iou: Ratio
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of each metric over the classes for which it is a number, by name."""
+        return {
+            f"mean_{name}": float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+            for name, values in self.by_class.items()
+        }
+
+    @property
+    def by_class(self) -> dict[str, Ratio]:
+        """The metrics that have a number for each class."""
+        return {name: getattr(self, name) for name in ("precision", "recall", "f1", "iou")}
+
+
+def scores(confusion: npt.NDArray[np.int64]) -> Scores:
+    """Metrics of int64 [C, C]; rows are the truth."""
+    hit = np.diag(confusion)
+    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    return Scores(
+        accuracy=float(_ratio(hit.sum(), confusion.sum())),
+        precision=_ratio(hit, predicted),
+        recall=_ratio(hit, true),
+        f1=_ratio(2 * hit, true + predicted),
+        iou=_ratio(hit, true + predicted - hit),
+    )
+
+
+def iou_per_class(confusion: npt.NDArray[np.int64]) -> Ratio:
+    """Intersection over union by class, float64 [C] in [0, 1]; NaN where a class is in neither."""
+    return scores(confusion).iou
+
+
+def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Ratio:
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(union > 0, hit / union, np.nan)
+        return np.asarray(np.where(whole > 0, part / whole, np.nan))

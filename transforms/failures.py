@@ -22,6 +22,7 @@ REASONS = {
     "mask_missing": "there is no mask for this image",
     "mask_size": "the mask's size is not the image's",
     "mask_format": "the mask is not a picture of class ids",
+    "label_missing": "there is no label for this image",
 }
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,11 +20,12 @@ from transforms.inputs import Shard
 from transforms.items import NO_LABEL, item_labels
 from transforms.picture_files import PictureFormat, encode_picture
 from transforms.records import Encoded, Item, Record, Result, Stream
+from transforms.replicas import Replicas
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.staging import local_model
 from transforms.streams import attempt, ordered_map
-from transforms.survive import TIMEOUT_S, Survivor
+from transforms.survive import TIMEOUT_S, Model, Survivor
 
 tf = import_tensorflow()
 
@@ -93,8 +94,17 @@ class _GenerateWork:
     def __init__(self, settings: GenerateOperator) -> None:
         self._settings = settings
         model = local_model(settings.model, settings.fingerprint)
-        self._model: Survivor[_Asked, Made] = Survivor(
+        self._model: Replicas[_Asked, Made] = Replicas(
             lambda: Generator(model, settings.binding, settings.batch_size),
+            self._survivor,
+        )
+        self._batch_size = self._model.batch_size
+        self._pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, "codec")
+
+    def _survivor(self, load: Callable[[], Model[Made]]) -> Survivor[_Asked, Made]:
+        settings = self._settings
+        return Survivor(
+            load,
             lambda asked: draw(
                 settings.binding,
                 settings.seed,
@@ -105,9 +115,6 @@ class _GenerateWork:
             lambda asked: f"item {asked.number}",
             settings.batch_timeout_s,
         )
-        self._batch_size = self._model.model.batch_size
-        self._pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, "codec")
-        self._model_thread = ThreadPoolExecutor(1, "model")
 
     def __call__(self, shard: Shard, clock: Clock) -> Stream[Result]:
         ahead = max(_AHEAD_ITEMS, 2 * self._batch_size)
@@ -121,7 +128,7 @@ class _GenerateWork:
                 return encode_made(*made, self._settings.format)
 
         batches = _batches(item_records(shard, self._settings), self._batch_size)
-        made = ordered_map(self._model_thread, make, batches, ahead=lambda: 2)
+        made = ordered_map(self._model.pool, make, batches, self._model.ahead)
         flat = (item for batch in made for item in batch)
         return ordered_map(self._pool, attempt(encode), flat, lambda: ahead)
 

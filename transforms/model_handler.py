@@ -13,7 +13,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from models.binding import Binding
-from models.card import load_card
+from models.card import load_card, own_card
 from models.errors import ModelError
 from models.probe import probe
 from models.rules import bind
@@ -45,7 +45,8 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Survivor[Picture, 
         keep_example: bool = True,
         batch_timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Keeps plain data, to be pickled to the workers. Each process loads the model once.
+        """Keeps plain data, to be pickled to the workers. Each process loads the model once, for
+        TensorFlow's first device: Beam hands it one batch at a time.
 
         Args:
             model_path: folder of the SavedModel, the same on all workers.
@@ -84,14 +85,15 @@ class SavedModelHandler(ModelHandler[Image, PredictionResult, Survivor[Picture, 
         """Binds and probes the model here, before any worker starts.
 
         Args:
-            card_path, overrides: see load_card; often neither is needed.
+            card_path, overrides: see load_card; often neither is needed. Without a path, the card
+                that the model brings along.
             batch_size, keep_example, batch_timeout_s: as above.
 
         Raises:
             ModelError: the model cannot be run so; the message says what to give.
         """
-        card = load_card(card_path, dict(overrides or {}))
         staged = local_model(model_path)
+        card = load_card(card_path or own_card(staged), dict(overrides or {}))
         try:
             info = read_model(staged, card.tags)
         except (OSError, ValueError) as error:

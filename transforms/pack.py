@@ -5,14 +5,11 @@ by a training job. Masks become 8 or 16-bit grey PNGs of class ids, which all de
 """
 
 import dataclasses
-import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from models.loading import import_tensorflow
 from transforms import storage
@@ -20,6 +17,7 @@ from transforms.clock import Clock
 from transforms.decode import DecodePolicy, Facts, decode
 from transforms.failures import Failure
 from transforms.inputs import ImageFile, Shard
+from transforms.masks import decode_mask
 from transforms.png import encode_png
 from transforms.records import Encoded, Item, Record, Result, Stream
 from transforms.shard_work import Work
@@ -115,40 +113,8 @@ def pack_image(image: bytes, facts: Facts, mask: bytes | None, mask_source: str)
 
 
 def pack_mask(data: bytes, size_hw: tuple[int, int], name: str) -> bytes:
-    """A mask as grey PNG of class ids: palette indices, 1-bit and grey values are ids as they are.
-
-    Args:
-        data: encoded mask of mode L, P, 1, or 16-bit grey.
-        size_hw: height and width that it must have, upright.
-
-    Raises:
-        Failure: it cannot be read, has colours, or has another size.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as mask:
-            width, height = mask.size
-            if (height, width) != size_hw:  # by its header: a huge one is never decoded
-                raise Failure(
-                    "decode",
-                    "mask_size",
-                    f"mask {name} is {width}x{height}, its image is {size_hw[1]}x{size_hw[0]}; "
-                    "make them equal, without blending ids (nearest)",
-                )
-            mask.load()
-            mode, ids = mask.mode, np.asarray(mask)
-    except Failure:
-        raise
-    except Exception as error:  # as for images: whatever Pillow's plugins raise for bad files
-        raise Failure("decode", "mask_format", f"mask {name}: {error}") from error
-    if mode not in ("L", "P", "1") and not mode.startswith("I"):
-        raise Failure(
-            "decode",
-            "mask_format",
-            f"mask {name} has mode {mode}, expected class ids in one channel (L, P, 1 or 16 bit)",
-        )
-    if ids.min() < 0 or ids.max() > 65535:
-        raise Failure("decode", "mask_format", f"mask {name} has ids outside 0 to 65535")
-    return encode_png(ids.astype(np.uint8 if mode in ("L", "P", "1") else np.uint16))
+    """A mask as grey PNG of class ids (see decode_mask). Raises a Failure."""
+    return encode_png(decode_mask(data, size_hw, name))
 
 
 def _read_mask(root: str, file: ImageFile, expected: bool) -> bytes | None:

@@ -1,6 +1,6 @@
 """The work of an operator that gives pictures to a model, whatever comes back.
 
-read > decode (threads) > batch by shape > model (one thread) > encode (threads)
+read > decode (threads) > batch by shape > model (a thread for each device) > encode (threads)
 """
 
 import os
@@ -15,6 +15,7 @@ from transforms.decode import DecodePolicy, Facts, Picture, decode
 from transforms.failures import Failure
 from transforms.inputs import Shard
 from transforms.records import Item, Record, Result, Stream
+from transforms.replicas import Replicas
 from transforms.sources import FeatureNames, Load, read_shard
 from transforms.streams import Ahead, Window, attempt, batches_by_shape, in_order, ordered_map
 from transforms.survive import Model, Survivor
@@ -57,15 +58,14 @@ class PictureWork(Generic[A]):
         self._encode = encode
         self._threads = settings.threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads, "codec")
-        self._model_thread = ThreadPoolExecutor(1, "model")
-        self._model = picture_survivor(load, settings.batch_timeout_s)
-        self._binding = self._model.model.binding
-        self._batch_size = self._model.model.batch_size
+        self._model = Replicas(load, lambda load: picture_survivor(load, settings.batch_timeout_s))
+        self._binding = self._model.binding
+        self._batch_size = self._model.batch_size
         if self._binding.size_hw is not None:  # before a clock runs: the first call builds graphs
-            self._model([(Record(0, "", ""), _black(self._binding.size_hw))])
+            self._model.warm_up([(Record(0, "", ""), _black(self._binding.size_hw))])
 
     def __call__(self, shard: Shard, clock: Clock) -> Stream[Result]:
-        at_least = 2 * self._batch_size + self._threads
+        at_least = self._model.ahead() * self._batch_size + self._threads
         ahead, encode_ahead = (
             Ahead(max(_AHEAD_ITEMS, at_least), _AHEAD_BYTES, self._threads) for _ in range(2)
         )
@@ -98,7 +98,7 @@ class PictureWork(Generic[A]):
             lambda picture: picture.pixels.nbytes,
             _WINDOW,
         )
-        answers = ordered_map(self._model_thread, answer, batches, ahead=lambda: 2)
+        answers = ordered_map(self._model.pool, answer, batches, self._model.ahead)
         return ordered_map(self._pool, attempt(encode), in_order(answers), encode_ahead)
 
     def _read(self, shard: Shard) -> Iterator[Item[Load]]:
@@ -121,7 +121,7 @@ def _size_text(picture: Picture) -> str:
 
 
 def answer_batch(
-    model: Survivor[Picture, A], batch: Sequence[Item[Picture]]
+    model: Callable[[Sequence[Item[Picture]]], list[Item[A]]], batch: Sequence[Item[Picture]]
 ) -> list[Item[tuple[Facts, A]]]:
     """What the model says of a batch, beside what is known of the pictures; failures pass by."""
     facts = {record.index: p.facts for record, p in batch if isinstance(p, Picture)}

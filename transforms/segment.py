@@ -154,6 +154,7 @@ def _sums(facts: Facts, answer: Segmentation) -> sums.Sums:
     measured: sums.Sums = {
         "pixels": height * width,
         "class_pixels": answer.class_pixels,
+        "ignored_pixels": height * width - int(answer.class_pixels.sum()),
         "class_images": (answer.class_pixels > 0).astype(np.int64),
         "one_class_images": int(np.count_nonzero(answer.class_pixels) == 1),
         "brightness": brightness,

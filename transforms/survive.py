@@ -40,7 +40,7 @@ class _Hung(Exception):
 
 
 class Survivor(Generic[T, A]):
-    """A model that outlives its batches. One per process; made for one batch at a time."""
+    """A model that outlives its batches. One per device; made for one batch at a time."""
 
     def __init__(
         self,

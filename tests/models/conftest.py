@@ -55,6 +55,8 @@ HEADS: dict[str, Head] = {
 RECIPES: dict[str, dict[str, Any]] = {
     "logits": {},
     "fixed": {"shape": (None, 32, 48, 3)},
+    "classes300_fixed": {"shape": (None, 32, 48, 3), "classes": 300},
+    "int32_fixed": {"shape": (None, 32, 48, 3), "head": "int32"},
     "fixed_square": {"shape": (None, 64, 64, 3), "stride": 16},
     "one_side": {"shape": (None, 32, None, 3)},
     "batch1": {"shape": (1, None, None, 3)},
@@ -244,6 +246,25 @@ def _export_onnx2tf(folder: str) -> None:
     tf.saved_model.save(function, folder)
 
 
+def _export_flag_without_default(folder: str) -> None:
+    """A function that was called with a flag, in training and not; the flag has no default."""
+    tf = import_tensorflow()
+
+    class Net(tf.Module):
+        def __init__(self) -> None:
+            self.kernel = tf.Variable(_kernel(3, 3, "float32"))
+
+        @tf.function
+        def __call__(self, image: Any, training: bool) -> Any:
+            y = _scores(tf, image, self.kernel, 1)
+            return tf.nn.softmax(y) if training else y
+
+    net = Net()
+    for training in (True, False):
+        net(tf.zeros([1, 32, 48, 3]), training=training)
+    tf.saved_model.save(net, folder)
+
+
 def _export_called_object(folder: str) -> None:
     """A module that was called twice, in training too; another function beside."""
     tf = import_tensorflow()
@@ -307,6 +328,7 @@ _OTHERS: dict[str, Callable[[str], None]] = {
     "no_signature": _export_signatures,
     "onnx2tf": _export_onnx2tf,
     "called_object": _export_called_object,
+    "flag_without_default": _export_flag_without_default,
     "tf1": _export_tf1,
     "tf1_by_reference": lambda d: _export_tf1(d, by_reference=True),
     "eval_only": lambda d: _export_tf1(d, ["eval"]),

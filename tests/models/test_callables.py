@@ -67,6 +67,15 @@ def test_an_object_and_its_functions_can_be_called(saved, bound, picture):
     np.testing.assert_array_equal(ids, signed)
 
 
+def test_a_flag_that_has_no_default_is_given_as_it_was_traced(saved, bound, picture):
+    binding = bound("flag_without_default")
+    assert (binding.trailing, binding.kind) == ((False,), "logits")
+    image = picture(32, 48)
+    np.testing.assert_array_equal(
+        masks(saved, bound, "flag_without_default", [image]), masks(saved, bound, "logits", [image])
+    )
+
+
 def test_a_binding_of_a_function_is_plain_data(bound):
     binding = bound("onnx2tf")
     assert pickle.loads(pickle.dumps(binding)) == binding

@@ -241,3 +241,13 @@ def test_a_card_cannot_be_changed():
     card = load_card(None, {})
     with pytest.raises(ValueError, match="frozen"):
         card.signature = "x"
+
+
+def test_a_group_of_which_all_lines_are_open_is_empty(tmp_path):
+    """As `inspect --write_card` writes it where the output must be chosen."""
+    file = tmp_path / "card.yaml"
+    file.write_text("input:\noutput:\n  # name: open\ninputs:\n  z:\n    # role: latent\n")
+    with pytest.raises(ModelError, match=r"inputs\.z"):
+        load_card(str(file), {})
+    card = load_card(str(file), {"output.name": "scores", "inputs.z.role": "latent"})
+    assert (card.output.name, card.inputs["z"].role) == ("scores", "latent")

@@ -12,6 +12,7 @@ from models.generator import Generator, Translator
 from models.latents import draw
 from models.loading import import_tensorflow
 from models.probe import probe
+from models.probe_pictures import complete_picture
 from models.rules import bind
 from models.signatures import read_model
 
@@ -184,6 +185,14 @@ def test_a_range_is_asked_for_with_a_proposal(bound_generator, name, fields, mes
         bound_generator(name, **fields)
 
 
+def test_a_range_that_was_refused_is_not_proposed_again(bound_generator):
+    binding = bound_generator("by_id", output__range="-1,1")
+    scores = np.linspace(-2.6, 1.5, 300).reshape(10, 10, 3)
+    with pytest.raises(ModelError, match="is it no picture, but scores of classes") as caught:
+        complete_picture("m", binding, scores)
+    assert "It looks like" not in str(caught.value)
+
+
 def test_a_share_of_numbers_outside_the_range_is_told(saved_generator, bound_generator):
     binding = dataclasses.replace(bound_generator("by_id"), output_range=(-0.5, 0.5))
     made = Generator(saved_generator("by_id"), binding, 1)(items(binding, 1))[0]
@@ -238,6 +247,18 @@ def test_bars_are_cut_off(enlarger, picture, fit):
     model = translator(enlarger(3), input__size=[32, 48], input__fit=fit)
     image = picture(16, 40) if fit == "pad" else picture(32, 20)
     np.testing.assert_array_equal(model([image])[0].pixels, twice(image))
+
+
+@pytest.mark.parametrize("channels", ["RGB", "Y"])
+def test_only_the_middle_is_made_when_it_is_cropped(enlarger, picture, channels):
+    fields = {"input__size": [32, 48], "input__channels": channels}
+    path = enlarger(1 if channels == "Y" else 3)
+    cropping = translator(path, 2, input__fit="crop", **fields)
+    images = [picture(32, 100), picture(70, 48)]
+    parts = [images[0][:, 26:74], images[1][19:51]]
+    for one, part in zip(cropping(images), parts, strict=True):
+        expected = translator(path, **fields)([part])[0].pixels if channels == "Y" else twice(part)
+        np.testing.assert_array_equal(one.pixels, expected)
 
 
 def test_pictures_of_several_sizes_in_one_batch(enlarger, picture):

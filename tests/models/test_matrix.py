@@ -34,7 +34,7 @@ REFUSED = {
     "basic_pitch_three_outputs": NO_PIXELS,
     "tfx_keras_tfexample": "0 outputs of signature 'serving_default' could be masks",
     "tfx_taxi_estimator_tfexample": "0 outputs of signature 'serving_default' could be masks",
-    "tfx_taxi_eval_tag_only": "0 inputs of signature 'eval' could take an image",
+    "tfx_taxi_eval_tag_only": "0 outputs of signature 'eval' could be masks",
     f"{SERVING}/bad_half_plus_two": "is not a SavedModel: there is no saved_model.pb in it",
     f"{SERVING}/matrix_half_plus_two": NO_PIXELS,
     f"{SERVING}/saved_model_counter": "has several signatures; choose one by --signature",

@@ -12,6 +12,7 @@ from models.segmenter import Segmenter
 
 SIDES = st.tuples(st.integers(1, 300), st.integers(1, 300))
 FITS = ["stretch", "letterbox", "pad"]
+SIZES = [(64, 48), (20, 90), (16, 24), (32, 48), (7, 200), (1, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,74 @@ def test_masks_equal_a_plain_loop_with_bars(saved, bound, picture, fit, size_hw)
     expected = tf.argmax(tf.image.resize(part, size_hw), -1).numpy()
     assert mask.shape == size_hw
     assert np.mean(mask != expected) < 1e-3, "ties aside"
+
+
+@given(size_hw=SIDES)
+def test_the_part_that_is_seen_is_the_largest_in_the_middle(fixed, size_hw):
+    part = dataclasses.replace(fixed, fit="crop").seen(size_hw)
+    spare = [size_hw[axis] - part.size_hw[axis] for axis in (0, 1)]
+    assert min(part.size_hw) >= 1 and min(spare) == 0
+    assert [spare[axis] // 2 for axis in (0, 1)] == list(part.offset_yx)
+    if max(spare):  # less than a pixel short of the aspect of 32x48
+        axis = spare.index(max(spare))
+        wanted = size_hw[1 - axis] * (32, 48)[axis] / (32, 48)[1 - axis]
+        assert part.size_hw[axis] == max(1, int(wanted))
+
+
+@given(size_hw=SIDES, fit=st.sampled_from(FITS))
+def test_all_is_seen_unless_it_is_cropped(fixed, size_hw, fit):
+    part = dataclasses.replace(fixed, fit=fit).seen(size_hw)
+    assert (part.offset_yx, part.size_hw) == ((0, 0), size_hw)
+
+
+@pytest.mark.parametrize("size_hw", SIZES)
+def test_the_part_that_is_seen_is_that_of_keras(saved, bound, picture, size_hw, monkeypatch):
+    import keras
+
+    binding = dataclasses.replace(bound("fixed"), fit="crop")
+    segmenter = Segmenter(saved("fixed"), binding)
+    given_to_model = []
+    answer = segmenter.scores
+    monkeypatch.setattr(segmenter, "scores", lambda x: given_to_model.append(x) or answer(x))
+    image = picture(*size_hw)
+    segmenter([image])
+    resize = keras.layers.Resizing(32, 48, crop_to_aspect_ratio=True)
+    np.testing.assert_allclose(
+        given_to_model[0], resize(image[np.newaxis].astype(np.float32)) / 255, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["fixed", "classes300_fixed", "int32_fixed"])
+def test_what_was_not_seen_is_ignored(saved, bound, picture, name):
+    """A mask of the part, as of a picture of its own, and the ignore id around it."""
+    binding = bound(name)
+    cropping = Segmenter(saved(name), dataclasses.replace(binding, fit="crop"), len(SIZES))
+    alone = Segmenter(saved(name), binding)
+    images = [picture(*size_hw) for size_hw in SIZES]  # (7, 200) and (1, 1): parts of one size too
+    for image, answer in zip(images, cropping(images), strict=True):
+        part = cropping.binding.seen(image.shape[:2])
+        (expected,) = alone([part.of(image)])
+        ignore_id = 65535 if name == "classes300_fixed" else 255
+        assert answer.mask.shape == image.shape[:2]
+        np.testing.assert_array_equal(part.of(answer.mask), expected.mask)
+        outside = answer.mask.copy()
+        part.of(outside)[:] = ignore_id
+        assert (outside == ignore_id).all()
+        np.testing.assert_array_equal(answer.class_pixels, expected.class_pixels)
+        assert answer.class_pixels.sum() == np.prod(part.size_hw)
+        if name != "int32_fixed":
+            np.testing.assert_array_equal(part.of(answer.confidence), expected.confidence)
+            np.testing.assert_array_equal(answer.histograms, expected.histograms)
+            assert answer.confidence.sum(dtype=int) == expected.confidence.sum(dtype=int)
+
+
+def test_masks_at_the_models_size_are_of_the_part(saved, bound, picture):
+    binding = dataclasses.replace(bound("fixed"), fit="crop")
+    image = picture(64, 300)
+    (answer,) = Segmenter(saved("fixed"), binding, mask_at_model_size=True)([image])
+    part = binding.seen((64, 300)).of(image)
+    (expected,) = Segmenter(saved("fixed"), bound("fixed"), mask_at_model_size=True)([part])
+    np.testing.assert_array_equal(answer.mask, expected.mask)
 
 
 @pytest.mark.parametrize("name", ["logits", "int32"])

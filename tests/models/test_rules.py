@@ -257,9 +257,34 @@ def test_two_inputs_that_could_be_images_are_refused():
 
 
 def test_no_inputs_or_none_of_several_that_takes_pixels():
-    assert "0 inputs" in refusal(model(signature([])), card())
-    inputs = [tensor("key:string", (None,)), tensor("image_bytes:string", (None,))]
+    assert "takes nothing; choose another by --signature" in refusal(model(signature([])), card())
+    inputs = [tensor("key:string", (None,)), tensor("other:string", (None,))]
     assert "0 inputs" in refusal(model(signature(inputs)), card())
+
+
+def test_encoded_images_are_told_from_a_key_that_is_left_empty():
+    plain = load_card(None, {})
+    inputs = [tensor("key:string", (None,)), tensor("image_bytes:string", (None,))]
+    binding = bind(model(signature(inputs)), plain)
+    assert (binding.input_name, binding.role) == ("image_bytes", "bytes")
+    (key,) = binding.others
+    assert (key.name, key.role, key.value, key.batched) == ("key", "constant", "", True)
+
+
+def test_rows_of_numbers_beside_a_map_are_no_map():
+    """The Model Garden's image_info, the boxes of a detector."""
+    plain = load_card(None, {})
+    image = [tensor("image:uint8", (None, None, None, 3))]
+    logits = tensor("logits:float32", (None, 128, 128, 19))
+    info = tensor("image_info:float32", (None, 4, 2))
+    boxes = tensor("boxes:float32", (None, 100, 4))
+    assert bind(model(signature(image, [info, logits, boxes])), plain).output_name == "logits"
+    probability = tensor("p:float32", (None, None, None))
+    assert bind(model(signature(image, [info, probability])), plain).output_name == "p"
+    assert bind(model(signature(image, [info])), plain).output_name == "image_info"
+    assert "2 outputs" in refusal(
+        model(signature(image, [logits, probability])), load_card(None, {})
+    )
 
 
 def test_an_input_name_that_is_not_there_is_refused():

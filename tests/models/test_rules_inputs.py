@@ -54,6 +54,18 @@ def test_a_wide_label_of_floats_is_one_hot_and_tells_how_many():
     assert (found["y"].encoding, found["y"].labels) == ("one_hot", 1000)
 
 
+def test_a_text_is_a_constant_of_strings_only():
+    style = TensorInfo("style", "string", ())
+    assert "style.value=TEXT" in refusal([Z, style])
+    assert others([Z, style], inputs__style__value="oil")["style"].value == "oil"
+    for value in (1.0, [1.0]):
+        assert "give --set inputs.style.value=TEXT" in refusal(
+            [Z, style], inputs__style__value=value
+        )
+    truncation = TensorInfo("truncation", "float32", ())
+    assert "value=NUMBER" in refusal([Z, truncation], inputs__truncation__value="half")
+
+
 def test_a_flag_for_training_is_off():
     found = others([Z, TensorInfo("is_training", "bool", ())])
     assert (found["is_training"].role, found["is_training"].value) == ("constant", False)

@@ -48,6 +48,28 @@ def test_masks_equal_a_plain_loop(
         assert sum(metrics["sums"][name]) == counted.sum()
 
 
+def test_what_is_cropped_away_is_ignored_and_counted(
+    photos: str, segment: Segment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment(photos, tmp_path, "--image_size=32x32", "--fit=crop") == 0
+    seen = pixels = 0
+    for path in (tmp_path / "masks").glob("*/*.png"):
+        mask = np.asarray(Image.open(path))
+        side, longer = min(mask.shape), max(mask.shape)
+        first = (longer - side) // 2
+        middle = mask[:, first : first + side] if mask.shape[1] > side else mask[first:][:side]
+        assert middle.max() < CLASSES
+        assert np.count_nonzero(mask == 255) == mask.size - side * side
+        seen += side * side
+        pixels += mask.size
+    sums = json.loads((tmp_path / "metrics.json").read_text())["sums"]
+    assert sum(sums["class_pixels"]) == seen == sum(sums["confidence"])
+    assert (sums["pixels"], sums["ignored_pixels"]) == (pixels, pixels - seen)
+    share = 1 - seen / pixels
+    assert f"(the ignore id)        {share:.2%} of pixels" in capsys.readouterr().out
+    assert f"{share:.1%} of them have no class" in (tmp_path / "report.html").read_text()
+
+
 def test_shards_in_shards_out(packed: str, photos: str, segment: Segment, tmp_path: Path) -> None:
     assert segment(packed, tmp_path / "shards") == 0
     assert segment(photos, tmp_path / "files") == 0

@@ -81,9 +81,108 @@ def portrait_without_signature(path: str) -> None:
     tf.saved_model.save(tf.function(call).get_concrete_function(spec), path)
 
 
+def encoded_with_a_key(path: str) -> None:
+    """As AutoML's containers take them; all pictures are resized to one square."""
+    kernel = tf.random.stateless_normal([3, 3, 3, 4], seed=[1, 2])
+
+    def serve(image_bytes: Any, key: Any) -> Any:
+        def decode(data: Any) -> Any:
+            image = tf.io.decode_image(data, 3, tf.float32, expand_animations=False)
+            return tf.image.resize(image, [64, 64])
+
+        x = tf.map_fn(decode, image_bytes, tf.TensorSpec([64, 64, 3], tf.float32))
+        return {"scores": tf.nn.softmax(tf.nn.conv2d(x, kernel, 1, "SAME")), "key": key}
+
+    strings = [tf.TensorSpec([None], tf.string, name=name) for name in ("image_bytes", "key")]
+    tf.saved_model.save(
+        tf.Module(), path, signatures=tf.function(serve).get_concrete_function(*strings)
+    )
+
+
+def encoder_and_decoder(path: str) -> None:
+    """Two endpoints; the first, which cannot be run, is the usual one."""
+    import keras
+
+    encoder = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(100)]
+    )
+    decoder = keras.Sequential(
+        [
+            keras.Input((100,)),
+            keras.layers.Dense(64, activation="tanh"),
+            keras.layers.Reshape((8, 8, 1)),
+        ]
+    )
+    archive = keras.export.ExportArchive()
+    archive.track(encoder)
+    archive.track(decoder)
+    for name, model in (("encode", encoder), ("decode", decoder)):
+        spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+        archive.add_endpoint(name, model.call, [spec])
+    archive.write_out(path, verbose=False)
+
+
+def two_vectors_of_floats(path: str) -> None:
+    """Noise and a one-hot label, without names that say so."""
+    import keras
+
+    noise, label = keras.Input((64,)), keras.Input((10,))
+    x = keras.layers.Dense(48, activation="tanh")(keras.layers.Concatenate()([noise, label]))
+    keras.Model([noise, label], keras.layers.Reshape((4, 4, 3))(x)).export(path, verbose=False)
+
+
+def many_outputs(path: str) -> None:
+    """As a detector's: boxes, scores and instances, and one map."""
+    kernel = tf.random.stateless_normal([3, 3, 3, 6], seed=[1, 2])
+
+    def serve(image: Any) -> Any:
+        x = tf.cast(image, tf.float32) / 255.0
+        return {
+            "boxes": tf.ones([1, 100, 4]),
+            "instances": tf.ones([1, 100, 33, 33]),
+            "multiclass_scores": tf.ones([1, 100, 91]),
+            "picture": x,
+            "semantic_logits": tf.nn.conv2d(x, kernel, 1, "SAME"),
+            "total": tf.ones([1]),
+        }
+
+    spec = tf.TensorSpec([1, None, None, 3], tf.uint8, name="image")
+    tf.saved_model.save(
+        tf.Module(), path, signatures=tf.function(serve).get_concrete_function(spec)
+    )
+
+
+def methods_of_a_hub_model(path: str) -> None:
+    """No signature, two methods: scores, and features that would ask for more."""
+
+    class Hub(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(tf.random.stateless_normal([3, 3, 3, 5], seed=[1, 2]))
+
+        @tf.function
+        def predict(self, x: Any) -> Any:
+            return tf.nn.softmax(tf.nn.conv2d(x, self.kernel, 1, "SAME"))
+
+        @tf.function
+        def get_features(self, x: Any) -> Any:
+            return [tf.nn.conv2d(x, self.kernel, stride, "SAME") for stride in (2, 4)]
+
+    model = Hub()
+    spec = tf.TensorSpec([None, None, None, 3], tf.float32)
+    for method in (model.predict, model.get_features):
+        method.get_concrete_function(spec)
+    tf.saved_model.save(model, path)
+
+
 @pytest.mark.parametrize(
     "export",
     [
+        encoded_with_a_key,
+        encoder_and_decoder,
+        two_vectors_of_floats,
+        many_outputs,
+        methods_of_a_hub_model,
         conditional_gan,
         latent_decoder,
         unet_of_124_classes,

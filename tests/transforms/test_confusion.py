@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from transforms.confusion import confusion_matrix, iou_per_class
+from transforms.confusion import confusion_matrix, iou_per_class, scores
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -78,3 +78,31 @@ def test_no_overflow_of_small_integers():
 def test_what_cannot_be_compared_is_refused(truth, predicted, message):
     with pytest.raises(ValueError, match=message):
         confusion_matrix(truth, predicted, 3)
+
+
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_are_scikit_learns(seed, absent):
+    classes = 6
+    truth, predicted = masks(seed, classes)
+    if absent:  # one class only true, one only predicted, one in neither
+        truth[truth == 1], predicted[predicted == 2] = 0, 0
+        truth[truth == 3], predicted[predicted == 3] = 0, 0
+    flat = truth.ravel(), predicted.ravel()
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        *flat, labels=range(classes), zero_division=np.nan
+    )
+    found = scores(confusion_matrix(truth, predicted, classes))
+    np.testing.assert_allclose(found.precision, precision, rtol=1e-12)
+    np.testing.assert_allclose(found.recall, recall, rtol=1e-12)
+    np.testing.assert_allclose(found.f1, f1, rtol=1e-12)
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(*flat), rel=1e-12)
+    assert found.means["mean_recall"] == pytest.approx(np.nanmean(recall), rel=1e-12)
+    there = np.isin(range(classes), np.concatenate(flat))  # it knows no zero_division=nan
+    jaccard = metrics.jaccard_score(*flat, labels=range(classes), average=None, zero_division=0)
+    np.testing.assert_allclose(found.iou, np.where(there, jaccard, np.nan), rtol=1e-12)
+
+
+def test_scores_of_nothing_are_not_a_number():
+    found = scores(np.zeros((3, 3), np.int64))
+    assert np.isnan(found.accuracy) and all(np.isnan(v) for v in found.means.values())

@@ -189,8 +189,17 @@ def test_a_result_is_measured(tmp_path):
     assert result.sums["pixels"] == 16 and result.sums["one_class_images"] == 0
     assert result.sums["class_pixels"].tolist() == [8, 0, 8, 0]
     assert result.sums["class_images"].tolist() == [1, 0, 1, 0]
+    assert result.sums["ignored_pixels"] == 0
     assert histogram_mean(result.sums["confidence"].tolist()) == pytest.approx(65 / 255)
     assert result.sums["brightness"].tolist().index(1) == int(picture.facts.brightness)
+
+
+def test_pixels_without_a_class_are_counted(tmp_path):
+    picture = decode(png(70), DecodePolicy())
+    answer = FakeSegmenter().answer(picture.pixels)
+    fewer = dataclasses.replace(answer, class_pixels=answer.class_pixels // 2)
+    result = encode_result(picture.facts, fewer, operator_at(tmp_path))
+    assert result.sums["ignored_pixels"] == answer.class_pixels.sum() // 2
 
 
 def test_a_model_of_ids_has_no_confidence(tmp_path):

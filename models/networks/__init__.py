@@ -1,0 +1,1 @@
+"""Networks that pixelmill trains and exports: a segmenter, a classifier, a generator."""

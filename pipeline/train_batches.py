@@ -1,0 +1,118 @@
+"""What all trainings share: settings, what comes out, and the batches of an epoch."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from models.loading import import_tensorflow
+from pipeline.training import Trainee
+from transforms.training_data import Example, TrainingSet
+
+tf = import_tensorflow()
+
+_SHUFFLE = 256  # of examples that are read again in each epoch; shards are shuffled besides
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What all trainings need.
+
+    Attributes:
+        seed: of weights, order and augmentation.
+        epochs, batch_size, learning_rate: the last is the highest; it rises from 1/20 during the
+            first epoch and then falls to 0 as a cosine (Loshchilov & Hutter 2017).
+        augment: names in models.networks.augment.OPS.
+    """
+
+    seed: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    augment: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured at the end.
+
+    Attributes:
+        means: numbers about all classes, by name.
+        by_class: float64 [C] by name of the metric.
+        confusion: int64 [C, C] of the validation part, rows are the truth; None of a generator.
+    """
+
+    means: Mapping[str, float]
+    by_class: Mapping[str, npt.NDArray[np.float64]]
+    confusion: npt.NDArray[np.int64] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trainee and what is made of it.
+
+    Attributes:
+        trainee: for the loop.
+        network: that gives the answers, with one picture as its input or none.
+        served: the module to export.
+        measure: of the network as it is.
+    """
+
+    trainee: Trainee
+    network: keras.Model
+    served: Any
+    measure: Callable[[], Measured]
+
+
+def steps_of(count: int, settings: Settings) -> int:
+    """Batches of an epoch."""
+    return -(-count // settings.batch_size)
+
+
+def batches_of(
+    data: TrainingSet,
+    count: int,
+    settings: Settings,
+    target_shape: tuple[None, ...],
+    prepare: Callable[[Mapping[str, Any], Any], tuple[Any, Any]],
+) -> Callable[[int], Any]:
+    """The batches of each epoch: every example once, and some twice to fill the last batch."""
+    signature = {
+        "image": tf.TensorSpec((None, None, 3), tf.uint8),
+        "target": tf.TensorSpec(target_shape, tf.int32),
+    }
+
+    def batches(epoch: int) -> Any:
+        def read() -> Iterator[dict[str, Any]]:
+            for example in data.examples("train", np.random.default_rng([settings.seed, epoch])):
+                yield {"image": example.pixels, "target": _target(example)}
+
+        examples = tf.data.Dataset.from_generator(read, output_signature=signature)
+        if not data.in_memory:
+            examples = examples.shuffle(_SHUFFLE, seed=settings.seed + epoch)
+        numbered = (
+            examples.repeat().take(steps_of(count, settings) * settings.batch_size).enumerate()
+        )
+        return (
+            numbered.map(
+                lambda number, example: prepare(
+                    example,
+                    tf.stack([tf.constant(settings.seed, tf.int64), (epoch << 32) + number]),
+                ),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+            .batch(settings.batch_size, drop_remainder=True)
+            .prefetch(2)
+        )
+
+    return batches
+
+
+def _target(example: Example) -> Any:
+    if example.mask is not None:
+        return example.mask.astype(np.int32)
+    return np.int32(example.label or 0)

@@ -1,0 +1,68 @@
+"""The generator as a trainee: a conditional GAN, its batches, and what can be measured of it."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.networks.augment import augmented_picture
+from models.networks.export import ServedGenerator, resized
+from models.networks.generator import ConditionalGan, GeneratorConfig, game_optimizer
+from models.networks.spread import copies, spread
+from pipeline.train_batches import Measured, Settings, Trained, batches_of, steps_of
+from pipeline.training import Trainee
+from transforms.training_data import Part, TrainingSet
+
+_MOST_COMPARED = 10_000  # pictures, with which made ones are compared
+_MADE_BY_CLASS = 100
+
+
+def generator(
+    data: TrainingSet, count: int, config: GeneratorConfig, settings: Settings
+) -> Trained:
+    """A conditional GAN. Nothing says which of its epochs is best: the last one is kept."""
+    steps = steps_of(count, settings)
+    gan = ConditionalGan(config)
+    gan.compile(game_optimizer(settings.epochs * steps, settings.learning_rate), jit_compile=False)
+
+    def scaled(image: Any) -> Any:
+        return resized(image, config.size_hw)[..., : config.channels] / 127.5 - 1.0
+
+    def prepare(example: Mapping[str, Any], seed: Any) -> tuple[Any, Any]:
+        image = augmented_picture(example["image"], seed, config.size_hw, settings.augment)
+        return image[..., : config.channels] / 127.5 - 1.0, example["target"]
+
+    def pictures(part: Part) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        examples = list(islice(data.examples(part), _MOST_COMPARED))
+        images = [np.asarray(scaled(e.pixels[np.newaxis]))[0] for e in examples]
+        return np.stack(images), np.asarray([e.label for e in examples], np.int32)
+
+    def validate() -> dict[str, float]:
+        found = gan.evaluate(*pictures("validation"), settings.batch_size, verbose=0)
+        names = ("critic_loss", "generator_loss", "gradient_penalty")
+        values = found if isinstance(found, list) else [found[name] for name in names]
+        return {f"validation_{name}": float(v) for name, v in zip(names, values, strict=True)}
+
+    def measure() -> Measured:
+        real, labels = pictures("train")
+        noise = np.random.default_rng(settings.seed).normal(
+            size=(config.classes, _MADE_BY_CLASS, config.latent)
+        )
+        rows: dict[str, list[float]] = {"spread": [], "copies": []}
+        for label in range(config.classes):
+            asked = np.full(_MADE_BY_CLASS, label, np.int32)
+            inputs = {"noise": noise[label].astype(np.float32), "label": asked}
+            made = np.asarray(gan.generator(inputs)).reshape(_MADE_BY_CLASS, -1)
+            same = real[labels == label].reshape(-1, made.shape[1])
+            enough = len(same) > 1
+            rows["spread"].append(spread(made, same) if enough else np.nan)
+            rows["copies"].append(copies(made, same) if enough else np.nan)
+        by_class = {name: np.asarray(values) for name, values in rows.items()}
+        means = {f"mean_{name}": float(np.nanmean(values)) for name, values in by_class.items()}
+        return Measured(means, by_class)
+
+    batches = batches_of(data, count, settings, (), prepare)
+    trainee = Trainee(gan, batches, steps, validate, "")
+    return Trained(trainee, gan.generator, ServedGenerator(gan.generator, config.latent), measure)

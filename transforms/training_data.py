@@ -1,0 +1,297 @@
+"""Training data: examples of pictures with their masks or labels, from shards or image files."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.loading import import_tensorflow
+from transforms import storage
+from transforms.decode import DecodePolicy, decode
+from transforms.failures import Failure
+from transforms.inputs import Shard
+from transforms.masks import Ids, decode_mask
+from transforms.records import Item, Record
+from transforms.sources import FeatureNames, Load, read_shard
+from transforms.splits import is_validation
+from transforms.streams import Ahead, ordered_map
+
+tf = import_tensorflow()
+
+Wanted = Literal["masks", "labels"]
+Part = Literal["train", "validation"]
+_CACHE_BYTES = 4 << 30
+_AHEAD_ITEMS = 32
+_AHEAD_BYTES = 256 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One example.
+
+    Attributes:
+        key: name of the record.
+        pixels: uint8 [H, W, 3], RGB.
+        mask: uint8 or uint16 [H, W], class ids; None when labels are wanted.
+        label: class id; None when masks are wanted.
+        text: name of the label's class, "" when the data does not say.
+    """
+
+    key: str
+    pixels: npt.NDArray[np.uint8]
+    mask: Ids | None = None
+    label: int | None = None
+    text: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes + (0 if self.mask is None else self.mask.nbytes)
+
+    def class_counts(self) -> npt.NDArray[np.int64]:
+        """int64 [highest id + 1]: pixels of the mask by class id, or 1 at the label."""
+        if self.mask is not None:
+            return np.bincount(self.mask.ravel()).astype(np.int64)
+        return np.bincount([self.label or 0]).astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How examples are read.
+
+    Attributes:
+        wanted: what must be there beside the pictures.
+        names: features of the pictures and keys in tf.Examples.
+        mask_feature, label_feature: of the others.
+        folders: class names by label, for labels of image files: the folder that holds a file.
+        policy: how pictures are decoded.
+    """
+
+    wanted: Wanted
+    names: FeatureNames = FeatureNames()
+    mask_feature: str = "image/segmentation/class/encoded"
+    label_feature: str = "image/class/label"
+    folders: tuple[str, ...] = ()
+    policy: DecodePolicy = DecodePolicy()
+
+
+@dataclasses.dataclass
+class Survey:
+    """What one look at all examples found; see TrainingSet.
+
+    Attributes:
+        keys: names by part.
+        counts: int64 [C] by part: pixels of the masks, or pictures, by class id.
+        images: int64 [C] by part: pictures that show a class.
+        sizes_hw: how many pictures have a size.
+        texts: names of classes by label, where the data says them.
+        grey: whether all pictures are grey.
+        failed: (key, failure) of examples that cannot be used.
+        first_with: name of the first example that has a class id.
+    """
+
+    keys: dict[Part, list[str]]
+    counts: dict[Part, npt.NDArray[np.int64]]
+    images: dict[Part, npt.NDArray[np.int64]]
+    sizes_hw: dict[tuple[int, int], int] = dataclasses.field(default_factory=dict)
+    texts: dict[int, str] = dataclasses.field(default_factory=dict)
+    grey: bool = True
+    failed: list[tuple[str, Failure]] = dataclasses.field(default_factory=list)
+    first_with: dict[int, str] = dataclasses.field(default_factory=dict)
+
+
+class TrainingSet:
+    """All examples, split into two parts. They stay in memory if they fit, else are read again."""
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        reading: Reading,
+        validation_fraction: float,
+        split_by: re.Pattern[str] | None = None,
+        cache_bytes: int = _CACHE_BYTES,
+    ) -> None:
+        self._shards = shards
+        self._reading = reading
+        self._fraction = validation_fraction
+        self._split_by = split_by
+        self._cache_bytes = cache_bytes
+        self._cache: dict[Part, list[Example]] | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all examples are kept; known after `survey`."""
+        return self._cache is not None
+
+    def survey(self, say: Callable[[int], None] = lambda count: None) -> Survey:
+        """Reads everything once.
+
+        Args:
+            say: is told the number of examples read so far.
+
+        Raises:
+            OSError: a shard cannot be read.
+            UserError: a name does not fit `split_by`.
+        """
+        none = np.zeros(0, np.int64)
+        found = Survey(
+            keys={"train": [], "validation": []},
+            counts={"train": none, "validation": none},
+            images={"train": none, "validation": none},
+        )
+        cache: dict[Part, list[Example]] | None = {"train": [], "validation": []}
+        cached_bytes = 0
+        for number, (record, example) in enumerate(self._read(self._shards)):
+            say(number + 1)
+            if isinstance(example, Failure):
+                found.failed.append((record.key, example))
+                continue
+            part = self._part(example.key)
+            _note(found, part, example)
+            cached_bytes += example.nbytes
+            if cached_bytes > self._cache_bytes:
+                cache = None
+            if cache is not None:
+                cache[part].append(example)
+        self._cache = cache
+        return found
+
+    def examples(self, part: Part, order: np.random.Generator | None = None) -> Iterator[Example]:
+        """The examples of one part; of those that cannot be used none.
+
+        Args:
+            order: shuffles them, or the shards when they are read again; None for their own order.
+        """
+        if self._cache is not None:
+            examples = self._cache[part]
+            numbers = (
+                np.arange(len(examples)) if order is None else order.permutation(len(examples))
+            )
+            yield from (examples[number] for number in numbers)
+            return
+        shards = list(self._shards)
+        if order is not None:
+            shards = [shards[number] for number in order.permutation(len(shards))]
+        for _, example in self._read(shards):
+            if not isinstance(example, Failure) and self._part(example.key) == part:
+                yield example
+
+    def _part(self, key: str) -> Part:
+        return "validation" if is_validation(key, self._fraction, self._split_by) else "train"
+
+    def _read(self, shards: Sequence[Shard]) -> Iterator[Item[Example]]:
+        with ThreadPoolExecutor(os.cpu_count() or 1, "decode") as pool:
+            for shard in shards:
+                yield from read_examples(shard, self._reading, pool)
+
+
+def read_examples(
+    shard: Shard, reading: Reading, pool: ThreadPoolExecutor
+) -> Iterator[Item[Example]]:
+    """The examples of a shard in order, decoded in a pool; what is wrong is a Failure in its place.
+
+    Raises:
+        OSError: a TFRecord file cannot be read.
+    """
+    ahead = Ahead(_AHEAD_ITEMS, _AHEAD_BYTES, os.cpu_count() or 1)
+
+    def make(item: Item[Load]) -> Item[Example]:
+        record, load = item
+        try:
+            if isinstance(load, Failure):
+                raise load
+            example = _example(shard, record, load(), reading)
+            ahead.saw(example.nbytes)
+            return record, example
+        except Failure as failure:
+            return record, failure
+
+    return ordered_map(pool, make, read_shard(shard, reading.names), ahead)
+
+
+def _example(shard: Shard, record: Record, data: bytes, reading: Reading) -> Example:
+    pixels = decode(data, reading.policy).pixels
+    if reading.wanted == "masks":
+        encoded = _mask_bytes(shard, record, reading)
+        return Example(record.key, pixels, decode_mask(encoded, pixels.shape[:2], record.key))
+    label, text = _label(shard, record, reading)
+    return Example(record.key, pixels, label=label, text=text)
+
+
+def _mask_bytes(shard: Shard, record: Record, reading: Reading) -> bytes:
+    if shard.is_tfrecord:
+        features = tf.train.Example.FromString(record.features).features.feature
+        name = reading.mask_feature
+        values = features[name].bytes_list.value if name in features else []
+        if len(values) == 1:
+            return bytes(values[0])
+        raise Failure(
+            "read",
+            "mask_missing",
+            f"expected one bytes value in feature {name!r}, got {len(values)}; the example has "
+            f"{', '.join(sorted(features))}; name the right one by --mask_feature",
+        )
+    path = shard.files[record.index].mask
+    if not path:
+        raise Failure(
+            "read",
+            "mask_missing",
+            "there is no mask: it should be masks/... for images/..., or have _mask in its name",
+        )
+    try:
+        return storage.read_bytes(os.path.join(shard.root, path))
+    except OSError as error:
+        raise Failure("read", "mask_missing", f"{path}: {error.strerror}") from error
+
+
+def _label(shard: Shard, record: Record, reading: Reading) -> tuple[int, str]:
+    if not shard.is_tfrecord:
+        name = folder_name(shard.files[record.index].path)
+        return reading.folders.index(name), name
+    features = tf.train.Example.FromString(record.features).features.feature
+    name = reading.label_feature
+    values = features[name].int64_list.value if name in features else []
+    if len(values) != 1:
+        raise Failure(
+            "read",
+            "label_missing",
+            f"expected one integer in feature {name!r}, got {len(values)}; the example has "
+            f"{', '.join(sorted(features))}; name the right one by --label_feature",
+        )
+    texts = (
+        features["image/class/text"].bytes_list.value if "image/class/text" in features else [b""]
+    )
+    return int(values[0]), texts[0].decode("utf-8", "replace")
+
+
+def folder_name(path: str) -> str:
+    """The folder that holds an image file, which names its class in a tree of classes."""
+    return os.path.basename(os.path.dirname(path))
+
+
+def _note(found: Survey, part: Part, example: Example) -> None:
+    found.keys[part].append(example.key)
+    counts = example.class_counts() if (example.label or 0) >= 0 else np.zeros(0, np.int64)
+    found.counts[part] = _sum(found.counts[part], counts)
+    found.images[part] = _sum(found.images[part], (counts > 0).astype(np.int64))
+    height, width = example.pixels.shape[:2]
+    found.sizes_hw[height, width] = found.sizes_hw.get((height, width), 0) + 1
+    ids = np.flatnonzero(counts).tolist() if example.label is None else [example.label]
+    for class_id in ids:
+        found.first_with.setdefault(class_id, example.key)
+    if example.text and example.label is not None:
+        found.texts.setdefault(example.label, example.text)
+    if found.grey:
+        red, green, blue = (example.pixels[..., channel] for channel in range(3))
+        found.grey = bool((red == green).all() and (green == blue).all())
+
+
+def _sum(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
+    total = longer.copy()
+    total[: len(shorter)] += shorter
+    return total
