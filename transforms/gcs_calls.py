@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 DEADLINE_S = 120.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 10.0
+_FORGET_S = 300.0
 _CONNECTIONS = 64
 _CREDENTIALS_S = 8.0  # google.auth asks a server that may not be there, for 20 s
 _BROKEN = (
@@ -135,7 +136,7 @@ def call(
                 raise os_error(error, path) from error
             cause = error
         tries += 1
-        failing_s = _failing_s(bucket, begin, limit)
+        failing_s = _failing_s(bucket, begin)
         if failing_s >= limit:
             raise TimeoutError(
                 errno.ETIMEDOUT, f"{said(cause)}; gave up after {tries} tries", path
@@ -144,11 +145,11 @@ def call(
         time.sleep(min(wait_s, limit - failing_s))
 
 
-def _failing_s(bucket: str, begin: float, limit: float) -> float:
+def _failing_s(bucket: str, begin: float) -> float:
     """For how long a bucket has not answered; all tries of this process count."""
     now = time.monotonic()
     first, last = _failing.get(bucket, (now, now))
-    if now - last > limit:  # nobody has asked for long
+    if now - last > _FORGET_S:  # nobody has asked for long
         first = now
     _failing[bucket] = (first, now)
     return now - min(begin, first)
