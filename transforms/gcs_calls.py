@@ -109,7 +109,8 @@ def call(
     Args:
         path: what it is about, for messages.
         request: must be safe to repeat.
-        deadline_s: from the first try, or from when the bucket last answered; default DEADLINE_S.
+        deadline_s: from the first failure, of this call or of the bucket since it last answered;
+            default DEADLINE_S.
         refused: answers that the caller understands; raised as they are.
 
     Raises:
@@ -119,8 +120,7 @@ def call(
     """
     limit = DEADLINE_S if deadline_s is None else deadline_s
     bucket = path.partition("://")[2].partition("/")[0]
-    begin = time.monotonic()
-    tries = 0
+    tries, began = 0, None
     while True:
         try:
             answer = request()
@@ -136,7 +136,8 @@ def call(
                 raise os_error(error, path) from error
             cause = error
         tries += 1
-        failing_s = _failing_s(bucket, begin)
+        began = began or time.monotonic()
+        failing_s = max(_failing_s(bucket), time.monotonic() - began)
         if failing_s >= limit:
             raise TimeoutError(
                 errno.ETIMEDOUT, f"{said(cause)}; gave up after {tries} tries", path
@@ -145,14 +146,14 @@ def call(
         time.sleep(min(wait_s, limit - failing_s))
 
 
-def _failing_s(bucket: str, begin: float) -> float:
+def _failing_s(bucket: str) -> float:
     """For how long a bucket has not answered; all tries of this process count."""
     now = time.monotonic()
     first, last = _failing.get(bucket, (now, now))
     if now - last > _FORGET_S:  # nobody has asked for long
         first = now
     _failing[bucket] = (first, now)
-    return now - min(begin, first)
+    return now - first
 
 
 def transient(error: BaseException) -> bool:

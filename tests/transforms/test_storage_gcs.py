@@ -265,11 +265,32 @@ def test_after_the_deadline_nothing_waits_again_until_the_bucket_answers(
     for _ in range(5):
         with pytest.raises(TimeoutError):
             storage.read_bytes(f"{ROOT}/x")
-    assert len(gcs.log) <= tries + 5 + 2, "each waited for a deadline of its own"
+    assert len(gcs.log) == tries + 5, "each waited for a deadline of its own"
     gcs.faults.clear()
     assert storage.read_bytes(f"{ROOT}/x") == b"data"
     gcs.at(0, Fault(status=503))
     assert storage.read_bytes(f"{ROOT}/x") == b"data"  # patient again
+
+
+def test_one_object_that_fails_while_others_do_not_has_a_deadline_too(
+    gcs: GcsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gcs_calls, "DEADLINE_S", 0.5)
+    gcs.put("a folder/x", b"data")
+    gcs.put("a folder/y", b"data")
+    gcs.fail(status=503, times=ALWAYS, path="folder/x")
+    over = threading.Event()
+
+    def others() -> None:
+        while not over.is_set():
+            storage.read_bytes(f"{ROOT}/y")
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    with pytest.raises(TimeoutError, match="gave up"):
+        storage.read_bytes(f"{ROOT}/x")
+    over.set()
+    thread.join()
 
 
 def test_refusals_are_not_tried_again(gcs: GcsServer) -> None:
