@@ -1,11 +1,13 @@
 """Whole jobs from gs:// to gs://, through the real client, also where the storage is unreliable."""
 
+import random
 import re
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+import faults
 import pytest
 from gcs_server import ALWAYS, GcsServer
 from support import Segment, content, run_apart
@@ -227,6 +229,31 @@ def test_a_wrong_bucket_is_told_at_the_start(
     assert "gs://bucket/models/none: there is no such folder" in capsys.readouterr().err
     assert segment_there("gs://bucket/packed", "--model=gs://bucket/models") == 2
     assert "gs://bucket/models holds SavedModels in tiny" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_random_kills_of_the_whole_job(
+    bucket: GcsServer, packed: str, segment: Segment, tmp_path: Path
+) -> None:
+    assert segment(packed, tmp_path / "usual") == 0
+    model = ["--model", "gs://bucket/models/tiny", "--output", "gs://bucket/out"]
+    arguments = ["segment", "--input", "gs://bucket/packed", *model]
+    rng, kills, halfway = random.Random(6), 0, 0
+    while kills < 12:
+        bucket.delete_all("out/")
+        while True:
+            process = faults.start(faults.run_command, arguments, bucket.url)
+            process.join(rng.uniform(1, 8) if kills < 12 else None)
+            if process.exitcode is not None:
+                assert process.exitcode == 0
+                break
+            process.kill()
+            process.join()
+            kills += 1
+            halfway += 0 < len(bucket.names("out/metrics/")) < 6
+        assert_same(bucket, tmp_path, tmp_path / "usual")
+    print(halfway, "kills fell between two commits")
 
 
 @pytest.mark.slow
