@@ -18,14 +18,17 @@ The emulator's insides are private: its version is pinned.
 import dataclasses
 import io
 import json
+import os
 import random
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
@@ -149,6 +152,25 @@ class GcsServer:
             self.log.clear()
             self.faults = [dataclasses.replace(fault, after=number, times=1)]
             self.faulty = 0
+
+    def kill_at(self, number: int, when: str) -> list[BaseProcess]:
+        """Kills the process that is put into the list, before or after a request is carried out.
+
+        Requests are counted from 1, from now on.
+        """
+        found: list[BaseProcess] = []
+
+        def kill(at: int, moment: str, _method: str, _path: str) -> None:
+            if (at, moment) == (number, when):
+                while not found:
+                    time.sleep(0.001)
+                os.kill(found[0].pid or 0, signal.SIGKILL)
+                while Path(f"/proc/{found[0].pid}/stat").read_text().rpartition(")")[2][1] != "Z":
+                    time.sleep(0.001)  # until it is dead; who started it waits for it
+
+        self.log.clear()
+        self.hook = kill
+        return found
 
     def delete_all(self, prefix: str) -> None:
         for name in self.names(prefix):
