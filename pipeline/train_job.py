@@ -19,7 +19,7 @@ from models.networks.generator import GeneratorConfig
 from models.networks.losses import balancing_weights
 from models.networks.unet import UNetConfig, usual_memory
 from pipeline import jobs, run_files, train_files, train_gan, trainees, training
-from pipeline.train_batches import Settings, steps_of
+from pipeline.train_batches import Settings, crops_of, steps_of
 from transforms import paths
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, cut, cut_images, pair_masks
@@ -47,7 +47,7 @@ class Usual:
 
 
 USUAL = {
-    "segmenter": Usual(60, 8, 2e-3, ("flip", "scale", "colour"), 16, 4),
+    "segmenter": Usual(30, 8, 1e-3, ("flip", "scale", "colour"), 16, 4),
     "classifier": Usual(40, 32, 2e-3, ("shift", "scale", "colour"), 16, 2),
     "generator": Usual(110, 64, 1e-3, (), 12, 0),
 }
@@ -76,6 +76,8 @@ def run_train(flags: argparse.Namespace) -> int:
     config = _config(flags, len(classes), survey)
     count = len(survey.keys["train"])
     if isinstance(config, UNetConfig):
+        sizes = survey.sizes_hw["train"]
+        count = sum(n * crops_of(size_hw, flags.crop_px) for size_hw, n in sizes.items())
         memory = usual_memory(settings.epochs * steps_of(count, settings))
         config = dataclasses.replace(config, memory=memory)
     run = run_files.Run(

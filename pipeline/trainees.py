@@ -14,7 +14,7 @@ from models.networks.classifier import ClassifierConfig, build_classifier
 from models.networks.export import ServedClassifier, ServedSegmenter
 from models.networks.losses import masked_cross_entropy
 from models.networks.unet import UNetConfig, build_unet
-from pipeline.train_batches import Measured, Settings, Trained, batches_of, steps_of
+from pipeline.train_batches import Measured, Settings, Trained, batches_of, crops_of, steps_of
 from pipeline.train_state import SCORE
 from pipeline.training import Trainee
 from transforms.confusion import confusion_matrix, scores
@@ -40,7 +40,7 @@ def segmenter(
     """A U-Net that learns masks from random crops and is validated on whole pictures.
 
     Args:
-        count: examples of the training part.
+        count: squares that an epoch shows (see crops_of).
     """
     network = build_unet(config)
     served = ServedSegmenter(network, config.multiple_px)
@@ -79,7 +79,14 @@ def segmenter(
             SCORE: found.means["mean_iou"],
         }
 
-    batches = batches_of(data, count, settings, (None, None), prepare)
+    batches = batches_of(
+        data,
+        count,
+        settings,
+        (None, None),
+        prepare,
+        times=lambda example: crops_of(example.pixels.shape[:2], crop_px),
+    )
     trainee = Trainee(network, batches, steps, validate, "mean IoU")
     return Trained(trainee, network, served, lambda: _measured(confusion()))
 
