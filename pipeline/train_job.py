@@ -17,9 +17,9 @@ from models.loading import import_tensorflow
 from models.networks.classifier import ClassifierConfig
 from models.networks.generator import GeneratorConfig
 from models.networks.losses import balancing_weights
-from models.networks.unet import UNetConfig, usual_memory
+from models.networks.unet import UNetConfig
 from pipeline import jobs, run_files, train_files, train_gan, trainees, training
-from pipeline.train_batches import Settings, crops_of, steps_of
+from pipeline.train_batches import Settings, crops_of
 from transforms import paths
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, cut, cut_images, pair_masks
@@ -78,8 +78,6 @@ def run_train(flags: argparse.Namespace) -> int:
     if isinstance(config, UNetConfig):
         sizes = survey.sizes_hw["train"]
         count = sum(n * crops_of(size_hw, flags.crop_px) for size_hw, n in sizes.items())
-        memory = usual_memory(settings.epochs * steps_of(count, settings))
-        config = dataclasses.replace(config, memory=memory)
     run = run_files.Run(
         job=f"train {flags.kind}",
         identity={

@@ -13,7 +13,7 @@ from models.networks.augment import augmented_crop, augmented_picture
 from models.networks.classifier import ClassifierConfig, build_classifier
 from models.networks.export import ServedClassifier, ServedSegmenter
 from models.networks.losses import masked_cross_entropy
-from models.networks.unet import UNetConfig, build_unet
+from models.networks.unet import UNetConfig, build_unet, settle
 from pipeline.train_batches import Measured, Settings, Trained, batches_of, crops_of, steps_of
 from pipeline.train_state import SCORE
 from pipeline.training import Trainee
@@ -25,6 +25,7 @@ tf = import_tensorflow()
 _WARMUP_STEPS = 200  # at most an epoch
 _WEIGHT_DECAY = 1e-4
 _VALIDATION_BATCH = 32
+_SETTLING_BATCHES = 16
 
 
 def segmenter(
@@ -72,6 +73,7 @@ def segmenter(
         return total
 
     def validate() -> dict[str, float]:
+        settle(network, (images for images, _ in batches(0).take(_SETTLING_BATCHES)))
         found = scores(confusion())
         return {
             "accuracy": found.accuracy,

@@ -18,6 +18,7 @@ Its size, that of pooling and of the transposed convolution: models/networks/geo
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import keras
@@ -35,28 +36,20 @@ class UNetConfig:
         depth: how often the resolution is halved; sides must be multiples of 2^depth.
         width: channels of the first level; doubled by each level below. A multiple of 8 for the
             norm "group".
-        memory: of batch normalisation: share of its averages that a training step keeps. Long for
-            data of many kinds, short for short trainings, which begin with averages of nothing.
         norm: "batch" (Ioffe & Szegedy 2015) is fastest, and exact for tiles, since its statistics
-            are fixed when it predicts. "instance" (Ulyanov et al. 2016) and "group" (Wu & He 2018)
-            also learn from batches of one or two, but look at the whole picture.
+            are fixed when it predicts (see `settle`). "instance" (Ulyanov et al. 2016) and "group"
+            (Wu & He 2018) also learn from batches of one or two, but look at the whole picture.
     """
 
     classes: int
     depth: int = 4
     width: int = 16
     norm: Norm = "batch"
-    memory: float = 0.9
 
     @property
     def multiple_px(self) -> int:
         """Of what both sides of its input must be multiples."""
         return int(2**self.depth)
-
-
-def usual_memory(steps: int) -> float:
-    """For a training of so many steps: the averages are of its last tenth, 0.9 to 0.99."""
-    return min(0.99, max(0.9, 1 - 10 / max(1, steps)))
 
 
 def build_unet(config: UNetConfig) -> keras.Model:
@@ -118,6 +111,26 @@ def _double(x: Any, width: int, name: str) -> Any:
 
 def _normalised(x: Any, config: UNetConfig, name: str) -> Any:
     if config.norm == "batch":
-        return keras.layers.BatchNormalization(momentum=config.memory, name=name)(x)
+        return keras.layers.BatchNormalization(name=name)(x)
     groups = -1 if config.norm == "instance" else GROUPS  # -1: each channel is a group of its own
     return keras.layers.GroupNormalization(groups, name=name)(x)
+
+
+def settle(network: keras.Model, images: Iterable[Any]) -> None:
+    """Gives batch normalisation the statistics of the network as it is, from some batches.
+
+    While it trains, it keeps averages over steps whose weights were others: early in a training,
+    or where pictures are of many kinds, predictions by them are far off (Wu & Johnson 2021,
+    arXiv:2105.07576, section 3: "precise" statistics). Nothing else changes.
+
+    Args:
+        images: batches as in training, float32 [N, H, W, 3].
+    """
+    norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
+    usual = [norm.momentum for norm in norms]
+    for number, batch in enumerate(images if norms else ()):
+        for norm in norms:
+            norm.momentum = number / (number + 1)  # so that all batches count alike
+        network(batch, training=True)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
