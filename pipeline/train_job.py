@@ -18,9 +18,8 @@ from models.networks.classifier import ClassifierConfig
 from models.networks.generator import GeneratorConfig
 from models.networks.losses import balancing_weights
 from models.networks.unet import UNetConfig
-from pipeline import jobs, run_files, train_files, train_gan, trainees, training
+from pipeline import jobs, places, run_files, train_files, train_gan, trainees, training
 from pipeline.train_batches import Settings, crops_of
-from transforms import paths
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, cut, cut_images, pair_masks
 from transforms.listing import list_input
@@ -55,7 +54,7 @@ USUAL = {
 
 def run_train(flags: argparse.Namespace) -> int:
     """Trains, exports and measures. Returns the exit code; raises UserError."""
-    out = paths.absolute(flags.output)
+    out = places.check_places(flags)
     split_by = _pattern(flags.split_by)
     precision = _precision(flags.kind, flags.precision)
     plan, reading = plan_training(flags, out)

@@ -22,6 +22,7 @@ _PRELOAD = ["pipeline.run_files", "pipeline.report", "transforms.sink", "transfo
 
 # What a local file system is changed by. Each call is a step before which a process may die.
 PRIMITIVES = ("link", "replace", "unlink", "mkdir", "rmdir", "fsync")
+_FREEING = ("unlink", "rmdir")  # need no room
 
 
 def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
@@ -45,19 +46,21 @@ def run(
     kill_at: int | None = None,
     notes: str = "",
     url: str = "",
+    error: int = 0,
     **settings: Any,
 ) -> None:
     """The run.
 
     Args:
         kill_at: number of the step before which the process dies; None to live.
+        error: an errno; from that step on all steps fail with it, and the process lives.
         notes: a file for the names of all steps, one a line.
         url: of the storage server.
         settings: see protocol_run.
     """
     environment(url)
     if notes or kill_at is not None:
-        _watch(kill_at, notes)
+        _watch(kill_at, notes, error)
     protocol_run(source, out, as_files, **settings)
 
 
@@ -119,7 +122,7 @@ def make_source(folder: Path) -> str:
     return str(folder / "in")
 
 
-def _watch(kill_at: int | None, notes: str) -> None:
+def _watch(kill_at: int | None, notes: str, error: int) -> None:
     """Counts steps, and dies before one; what was just written is then torn, as by a power loss."""
     count = 0
 
@@ -130,7 +133,9 @@ def _watch(kill_at: int | None, notes: str) -> None:
             if notes:
                 with open(notes, "a") as file:
                     file.write(f"{name} {args[0]}\n")
-            if count == kill_at:
+            if error and kill_at is not None and count >= kill_at and name not in _FREEING:
+                raise OSError(error, os.strerror(error), str(args[0]))
+            if count == kill_at and not error:
                 if name == "fsync" and os.path.isfile(f"/proc/self/fd/{args[0]}"):
                     path = os.readlink(f"/proc/self/fd/{args[0]}")
                     if "/_tmp/" in path:  # not yet durable
@@ -142,6 +147,16 @@ def _watch(kill_at: int | None, notes: str) -> None:
 
     for name in PRIMITIVES:
         setattr(os, name, watched(name, getattr(os, name)))
+
+
+def run_command(arguments: list[str], url: str) -> None:
+    """The command, in a process that may be killed."""
+    environment(url)
+    from pipeline import cli
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.dup2(2, 1)
+    os._exit(cli.main(arguments))
 
 
 def run_command_with_little_room(arguments: list[str], limit_bytes: int, said: str) -> None:

@@ -19,9 +19,9 @@ import google_crc32c
 
 from models.errors import UserError
 from transforms import paths, storage_local
-from transforms.storage_settings import NO_AUTH
 
 TEMPORARY = storage_local.TEMPORARY
+NO_AUTH = "PIXELMILL_NO_AUTH"  # in the environment, so that worker processes inherit it
 
 
 class Backend(Protocol):
