@@ -17,7 +17,9 @@ def check_places(flags: argparse.Namespace) -> str:
     """
     out = paths.absolute(flags.output)
     storage.check_place(out, writes=True)
-    for place in [*(flags.input or "").split(","), getattr(flags, "model", None) or ""]:
+    named = ("input", "model", "reference", "verifier", "feature_model")
+    listed = [getattr(flags, name, None) or "" for name in named]
+    for place in [part for names in listed for part in names.split(",")]:
         if storage.is_remote(place):
             storage.check_place(re.split(r"[*?\[]", paths.absolute(place.strip()))[0])
     return out
