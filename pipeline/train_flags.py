@@ -122,7 +122,7 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--epochs",
         type=positive,
-        help="at most; default 30, of a classifier 40, of a generator 110",
+        help="at most; default 20, of a classifier 40, of a generator 110",
     )
     group.add_argument(
         "--patience",

@@ -46,7 +46,7 @@ class Usual:
 
 
 USUAL = {
-    "segmenter": Usual(30, 8, 1e-3, ("flip", "scale", "colour"), 16, 4),
+    "segmenter": Usual(20, 8, 1e-3, ("flip", "scale", "colour"), 16, 4),
     "classifier": Usual(40, 32, 2e-3, ("shift", "scale", "colour"), 16, 2),
     "generator": Usual(110, 64, 1e-3, (), 12, 0),
 }
