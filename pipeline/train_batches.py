@@ -23,8 +23,8 @@ class Settings:
 
     Attributes:
         seed: of weights, order and augmentation.
-        epochs, batch_size, learning_rate: the last is the highest; it rises from 1/20 during the
-            first epoch and then falls to 0 as a cosine (Loshchilov & Hutter 2017).
+        epochs, batch_size, learning_rate: the last is the highest; it falls to 0 as a cosine
+            (Loshchilov & Hutter 2017).
         augment: names in models.networks.augment.OPS.
     """
 
@@ -79,7 +79,7 @@ def batches_of(
     target_shape: tuple[None, ...],
     prepare: Callable[[Mapping[str, Any], Any], tuple[Any, Any]],
 ) -> Callable[[int], Any]:
-    """The batches of each epoch: every example once, and some twice to fill the last batch."""
+    """The batches of each epoch: every example once, and some again to fill the last batch."""
     signature = {
         "image": tf.TensorSpec((None, None, 3), tf.uint8),
         "target": tf.TensorSpec(target_shape, tf.int32),
