@@ -23,8 +23,8 @@ class Settings:
 
     Attributes:
         seed: of weights, order and augmentation.
-        epochs, batch_size, learning_rate: the last is the highest; it rises from 1/20 during the
-            first epoch and then falls to 0 as a cosine (Loshchilov & Hutter 2017).
+        epochs, batch_size, learning_rate: the last is the highest; it falls to 0 as a cosine
+            (Loshchilov & Hutter 2017).
         augment: names in models.networks.augment.OPS.
     """
 

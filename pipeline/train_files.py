@@ -227,7 +227,8 @@ def _setting_text(settings: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Text on one line, in which Markdown finds neither HTML nor the end of a cell."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "\\<")
 
 
 def _without_nan(value: Any) -> Any:

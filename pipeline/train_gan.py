@@ -1,7 +1,6 @@
 """The generator as a trainee: a conditional GAN, its batches, and what can be measured of it."""
 
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from models.networks.generator import ConditionalGan, GeneratorConfig, game_opti
 from models.networks.spread import copies, spread
 from pipeline.train_batches import Measured, Settings, Trained, batches_of, steps_of
 from pipeline.training import Trainee
-from transforms.training_data import Part, TrainingSet
+from transforms.confusion import mean_of_numbers
+from transforms.training_data import Example, Part, TrainingSet
 
-_MOST_COMPARED = 10_000  # pictures, with which made ones are compared
+_MOST_COMPARED = 10_000  # pictures, alike of each class, with which made ones are compared
 _MADE_BY_CLASS = 100
 
 
@@ -35,7 +35,7 @@ def generator(
         return image[..., : config.channels] / 127.5 - 1.0, example["target"]
 
     def pictures(part: Part) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        examples = list(islice(data.examples(part), _MOST_COMPARED))
+        examples = list(_of_each_class(data.examples(part), config.classes))
         images = [np.asarray(scaled(e.pixels[np.newaxis]))[0] for e in examples]
         return np.stack(images), np.asarray([e.label for e in examples], np.int32)
 
@@ -60,9 +60,19 @@ def generator(
             rows["spread"].append(spread(made, same) if enough else np.nan)
             rows["copies"].append(copies(made, same) if enough else np.nan)
         by_class = {name: np.asarray(values) for name, values in rows.items()}
-        means = {f"mean_{name}": float(np.nanmean(values)) for name, values in by_class.items()}
+        means = {f"mean_{name}": mean_of_numbers(values) for name, values in by_class.items()}
         return Measured(means, by_class)
 
     batches = batches_of(data, count, settings, (), prepare)
     trainee = Trainee(gan, batches, steps, validate, "")
     return Trained(trainee, gan.generator, ServedGenerator(gan.generator, config.latent), measure)
+
+
+def _of_each_class(examples: Iterable[Example], classes: int) -> Iterator[Example]:
+    """As many of each class at most: the first ones of data in the order of classes are of one."""
+    room = [max(2, _MOST_COMPARED // classes)] * classes
+    for example in examples:
+        assert example.label is not None
+        if room[example.label]:
+            room[example.label] -= 1
+            yield example

@@ -17,14 +17,14 @@ from models.loading import import_tensorflow
 from models.networks.classifier import ClassifierConfig
 from models.networks.generator import GeneratorConfig
 from models.networks.losses import balancing_weights
-from models.networks.unet import UNetConfig
+from models.networks.unet import GROUPS, UNetConfig
 from pipeline import jobs, places, run_files, train_files, train_gan, trainees, training
 from pipeline.train_batches import Settings, crops_of
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, cut, cut_images, pair_masks
 from transforms.listing import list_input
 from transforms.sources import FeatureNames
-from transforms.training_checks import check_survey, usual_size_hw
+from transforms.training_checks import check_survey, not_validated, usual_size_hw
 from transforms.training_data import Reading, Survey, TrainingSet, folder_name
 
 tf = import_tensorflow()
@@ -97,7 +97,11 @@ def run_train(flags: argparse.Namespace) -> int:
     keras.utils.set_random_seed(flags.seed)
     tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(precision)
-    weights = _weights(survey.counts["train"][: len(classes)], flags.class_weights)
+    counts = np.zeros(len(classes), np.int64)
+    seen = survey.counts["train"][: len(classes)]
+    counts[: len(seen)] = seen
+    ignored = flags.ignore_id if reading.wanted == "masks" else -1
+    weights = _weights(counts, flags.class_weights, ignored)
     if isinstance(config, UNetConfig):
         trained = trainees.segmenter(
             data,
@@ -135,6 +139,12 @@ def plan_training(flags: argparse.Namespace, out: str) -> tuple[Plan, Reading]:
     elif plan.kind == "images":
         found = {folder_name(file.path) for shard in plan.shards for file in shard.files}
         folders = tuple(flags.classes or sorted(found))
+        if "" in found:
+            stray = next(f.path for s in plan.shards for f in s.files if not folder_name(f.path))
+            raise UserError(
+                f"{stray} lies in no folder of {listing.root}; the folder of an image names its "
+                "class: put it into one, or give the folder that holds those of all classes"
+            )
         if missing := found - set(folders):
             raise UserError(
                 f"the folder {min(missing)!r} is none of --classes {', '.join(folders)}; the "
@@ -172,6 +182,9 @@ def _say_survey(survey: Survey, classes: Sequence[str], flags: argparse.Namespac
     images = survey.images["train"]
     shown = [f"{name} {images[i]:,}" for i, name in enumerate(classes[:24])]
     print(f"classes ({unit}): {', '.join(shown)}{' ...' if len(classes) > 24 else ''}")
+    if missing := not_validated(survey, classes):
+        more = f" and {len(missing) - 24:,} more" if len(missing) > 24 else ""
+        print(f"no validation example shows {', '.join(missing[:24])}{more}; means leave them out")
     for key, failure in survey.failed[:5]:
         print(f"left out: {key}: {failure.message}")
     sys.stdout.flush()
@@ -188,12 +201,22 @@ def _config(
                 f"--crop_px={flags.crop_px} is no multiple of {config.multiple_px}, which depth "
                 f"{depth} needs"
             )
+        if flags.norm == "group" and width % GROUPS:
+            raise UserError(
+                f"--width={width} is no multiple of {GROUPS}, which --norm=group needs; give one, "
+                "or another --norm"
+            )
         return config
     size_hw = flags.image_size or usual_size_hw(survey, _LARGEST_SIDE_PX)
+    if flags.kind == "generator" and not flags.image_size:
+        height, width_px = (max(8, round(side / 4) * 4) for side in size_hw)
+        size_hw = (height, width_px)
+    if "turn" in (flags.augment or ()) and size_hw[0] != size_hw[1]:
+        raise UserError(
+            f"pictures are seen at {size_hw[0]}x{size_hw[1]}, --augment=turn needs a square; give "
+            "one by --image_size, or leave it out"
+        )
     if flags.kind == "generator":
-        if not flags.image_size:
-            height, width_px = (max(8, round(side / 4) * 4) for side in size_hw)
-            size_hw = (height, width_px)
         if any(side % 4 or not 8 <= side <= 128 for side in size_hw):
             raise UserError(
                 f"--image_size is {size_hw[0]}x{size_hw[1]}; a generator makes pictures whose "
@@ -201,12 +224,20 @@ def _config(
             )
         return GeneratorConfig(size_hw, classes, 1 if survey.grey else 3, width=width)
     if min(size_hw) < 2**depth:
-        raise UserError(f"pictures of {size_hw} are too small for --depth={depth}; lower it")
+        raise UserError(
+            f"pictures are seen at {size_hw[0]}x{size_hw[1]}, --depth={depth} needs sides of "
+            f"{2**depth} or more; lower it, or give another --image_size"
+        )
     return ClassifierConfig(classes, size_hw, depth, width)
 
 
-def _weights(counts: npt.NDArray[np.int64], how: str) -> npt.NDArray[np.float64]:
-    return balancing_weights(counts) if how == "balanced" else np.ones(len(counts))
+def _weights(counts: npt.NDArray[np.int64], how: str, ignored: int) -> npt.NDArray[np.float64]:
+    """By class id; of a class that is the ignore id 1, whatever its count: it is never learned."""
+    weights = np.ones(len(counts))
+    if how == "balanced":
+        taught = np.arange(len(counts)) != ignored
+        weights[taught] = balancing_weights(counts[taught])
+    return weights
 
 
 def _precision(kind: str, given: str) -> str:

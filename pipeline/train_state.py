@@ -36,6 +36,11 @@ class State:
     def best_score(self) -> float:
         return self.history[self.best - 1][SCORE] if self.best else -math.inf
 
+    def is_at_rest(self, patience: int) -> bool:
+        """Whether `patience` epochs up to a validated one brought no better score."""
+        judged = bool(self.best) and SCORE in self.history[-1]
+        return judged and self.epochs - self.best >= patience
+
 
 def training_status(out: str, job: str) -> str:
     """How far the training in OUT is. Raises RunError when its checkpoint cannot be read."""

@@ -152,7 +152,7 @@ def _ids(served: ServedSegmenter, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[
 
 
 def _optimizer(settings: Settings, steps: int) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019) with a rate that rises shortly and falls as a cosine."""
+    """AdamW (Loshchilov & Hutter 2019); the rate rises from 1/20 in at most the first epoch."""
     warmup = min(steps, _WARMUP_STEPS)
     rate = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate / 20,

@@ -52,22 +52,26 @@ def train(trainee: Trainee, out: str, epochs: int, patience: int) -> State:
     Args:
         out: folder for the checkpoints.
         epochs: at most.
-        patience: ends when so many epochs brought no better score.
+        patience: ends at a validation when so many epochs brought no better score.
 
     Raises:
-        RunError: the checkpoint does not fit the model.
+        RunError: the checkpoint does not fit the model, or a loss is not finite.
     """
     state = load_checkpoint(trainee.model, out)
     every = max(1, epochs // _VALIDATIONS)
     if 0 < state.epochs < epochs:
         print(f"resuming after epoch {state.epochs} of {epochs}", flush=True)
-    while state.epochs < epochs and not (state.best and state.epochs - state.best >= patience):
+    while state.epochs < epochs and not state.is_at_rest(patience):
         begin = time.monotonic()
         epoch = state.epochs
         row: dict[str, float] = {"epoch": epoch + 1}
         bar = _bar(epoch, epochs, trainee.steps)
         fitted = trainee.model.fit(
-            trainee.batches(epoch), steps_per_epoch=trainee.steps, verbose=0, callbacks=[bar]
+            trainee.batches(epoch),
+            steps_per_epoch=trainee.steps,
+            shuffle=False,
+            verbose=0,
+            callbacks=[bar],
         )
         row |= {name: float(values[-1]) for name, values in fitted.history.items()}
         _check_finite(row)
@@ -80,7 +84,13 @@ def train(trainee: Trainee, out: str, epochs: int, patience: int) -> State:
         storage.write(out, CHECKPOINT, _packed(trainee.model, state))
         print(_line(row, epochs, state, trainee.score_name, time.monotonic() - begin), flush=True)
     if state.best:
-        _unpack(trainee.model, storage.read_bytes(os.path.join(out, BEST)), out)
+        path = os.path.join(out, BEST)
+        kept = _unpack(trainee.model, storage.read_bytes(path), out)
+        if kept.best != state.best:
+            raise RunError(
+                f"{path} is of epoch {kept.best}, expected {state.best}: another training writes "
+                "to it; let it end and give the command again"
+            )
     return state
 
 

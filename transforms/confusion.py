@@ -58,15 +58,18 @@ class Scores:
     @property
     def means(self) -> dict[str, float]:
         """Mean of each metric over the classes for which it is a number, by name."""
-        return {
-            f"mean_{name}": float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
-            for name, values in self.by_class.items()
-        }
+        return {f"mean_{name}": mean_of_numbers(values) for name, values in self.by_class.items()}
 
     @property
     def by_class(self) -> dict[str, Ratio]:
         """The metrics that have a number for each class."""
         return {name: getattr(self, name) for name in ("precision", "recall", "f1", "iou")}
+
+
+def mean_of_numbers(values: Ratio) -> float:
+    """Mean of those that are a number; NaN when none is."""
+    numbers = values[np.isfinite(values)]
+    return float(numbers.mean()) if len(numbers) else np.nan
 
 
 def scores(confusion: npt.NDArray[np.int64]) -> Scores:

@@ -24,6 +24,7 @@ REASONS = {
     "mask_size": "the mask's size is not the image's",
     "mask_format": "the mask is not a picture of class ids",
     "label_missing": "there is no label for this image",
+    "label_range": "the label is no class id",
 }
 
 

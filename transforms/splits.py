@@ -18,15 +18,16 @@ def is_validation(key: str, fraction: float, group: re.Pattern[str] | None = Non
             together, such as the frames of one video.
 
     Raises:
-        UserError: the pattern is not in the name.
+        UserError: the pattern, or its first group, is not in the name.
     """
     if group is not None:
         match = group.search(key)
-        if match is None:
+        found = match and match.group(1 if group.groups else 0)
+        if found is None:
             raise UserError(
                 f"--split_by={group.pattern!r} is not in the name {key!r}; give a regular "
                 "expression that finds the group in every name"
             )
-        key = match.group(1) if group.groups else match.group()
+        key = found
     digest = hashlib.blake2b(key.encode("utf-8", "backslashreplace"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < fraction * 2**64

@@ -1,15 +1,17 @@
 """What a survey of training data must show before a training starts."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from models.errors import UserError
-from transforms.training_data import Survey, Wanted
+from transforms.training_data import Part, Survey, Wanted
 
 _SHOWN = 5
 # Failures of the answer, not of the picture: such data is wrong, and is refused whatever its share.
-_WRONG = ("mask_size", "mask_format", "mask_missing", "label_missing", "no_image")
+_WRONG = ("mask_size", "mask_format", "mask_missing", "label_missing", "label_range", "no_image")
 
 
 def check_survey(
@@ -36,11 +38,8 @@ def check_survey(
                 f"nothing is left to {what}: all examples fell into the other part; give another "
                 "--validation_fraction or --split_by"
             )
-    if wanted == "labels" and (negative := [c for c in survey.first_with if c < 0]):
-        raise UserError(
-            f"{survey.first_with[negative[0]]} has the label {negative[0]}, expected 0 or more"
-        )
-    used = sorted(set(survey.first_with) - {ignore_id if wanted == "masks" else -1})
+    ignored = ignore_id if wanted == "masks" else -1
+    used = sorted(set(survey.first_with) - {ignored})
     count = len(names) if names else (used[-1] + 1 if used else 0)
     if beyond := [class_id for class_id in used if class_id >= count]:
         examples = ", ".join(f"{c} in {survey.first_with[c]}" for c in beyond[:_SHOWN])
@@ -48,23 +47,33 @@ def check_survey(
             f"{len(names or ())} classes are named, so ids go from 0 to {count - 1}; there is "
             f"{examples}. Name more by --classes, or say what means unlabelled by --ignore_id"
         )
-    if count < 2:
-        more = f"; {ignore_id} counts as unlabelled, see --ignore_id" if wanted == "masks" else ""
+    taught = [i for i in range(count) if i != ignored]
+    if len(taught) < 2:
         raise UserError(
-            f"the examples show {count} class, at least 2 are needed; ids found: "
-            f"{', '.join(map(str, sorted(survey.first_with))) or 'none'}{more}"
+            f"there are too few classes to tell apart, {len(taught)}, at least 2 are needed; "
+            f"{_ids_found(survey, ignored)}"
         )
     found = list(names or (survey.texts.get(i) or f"class {i}" for i in range(count)))
-    if len(set(found)) < len(found):
-        raise UserError(f"classes have the same name: {', '.join(found)}; name them by --classes")
-    images = survey.images["train"]
-    without = [found[i] for i in range(count) if i >= len(images) or not images[i]]
-    if without:
+    _check_names(found)
+    shown = zip(taught, _images_with(survey, "train", taught), strict=True)
+    if without := [found[i] for i, images in shown if not images]:
         raise UserError(
-            f"no training example shows {', '.join(without[:_SHOWN])}; add some, leave the class "
-            "out, or give another --validation_fraction"
+            f"no training example shows {_some(without)}; {_ids_found(survey, ignored)}. Add some, "
+            "number the ids without gaps, leave the class out, or give another "
+            "--validation_fraction"
+        )
+    if not _images_with(survey, "validation", taught).any():
+        raise UserError(
+            f"all of the validation part is unlabelled (id {ignored}, see --ignore_id): nothing is "
+            "left to validate with; give another --validation_fraction or --split_by"
         )
     return found
+
+
+def not_validated(survey: Survey, classes: Sequence[str]) -> list[str]:
+    """Classes that no example of the validation part shows, so that nothing is known of them."""
+    images = _images_with(survey, "validation", range(len(classes)))
+    return [name for name, count in zip(classes, images, strict=True) if not count]
 
 
 def usual_size_hw(survey: Survey, largest_px: int) -> tuple[int, int]:
@@ -73,6 +82,37 @@ def usual_size_hw(survey: Survey, largest_px: int) -> tuple[int, int]:
     height, width = max(sizes, key=lambda size: (sizes[size], size))
     scale = min(1.0, largest_px / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _images_with(survey: Survey, part: Part, ids: Sequence[int]) -> npt.NDArray[np.int64]:
+    """int64 [len(ids)]: pictures of a part that show each class."""
+    images = survey.images[part]
+    return np.asarray([images[i] if i < len(images) else 0 for i in ids], np.int64)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if twice := sorted({name for name, count in Counter(names).items() if count > 1}):
+        raise UserError(
+            f"several classes have the name {_some(twice)}; give each its own by --classes"
+        )
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"the class name {name!a} is no Unicode text; rename it (UTF-8)"
+            ) from None
+
+
+def _ids_found(survey: Survey, ignored: int) -> str:
+    ids = [str(i) for i in sorted(survey.first_with)]
+    note = f", of which {ignored} counts as unlabelled, see --ignore_id"
+    return f"ids found: {_some(ids) or 'none'}{note if ignored in survey.first_with else ''}"
+
+
+def _some(words: Sequence[str]) -> str:
+    more = len(words) - _SHOWN
+    return ", ".join(words[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _check_failures(survey: Survey, max_failed_fraction: float) -> None:

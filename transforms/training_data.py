@@ -27,6 +27,8 @@ tf = import_tensorflow()
 Wanted = Literal["masks", "labels"]
 Part = Literal["train", "validation"]
 _CACHE_BYTES = 4 << 30
+_LARGEST_ID = 65535  # as of masks
+_TEXT_FEATURE = "image/class/text"
 _AHEAD_ITEMS = 32
 _AHEAD_BYTES = 256 << 20
 
@@ -122,6 +124,7 @@ class TrainingSet:
         self._split_by = split_by
         self._cache_bytes = cache_bytes
         self._cache: dict[Part, list[Example]] | None = None
+        self._keys: dict[Part, frozenset[str]] = {}
 
     @property
     def in_memory(self) -> bool:
@@ -147,7 +150,7 @@ class TrainingSet:
         )
         cache: dict[Part, list[Example]] | None = {"train": [], "validation": []}
         cached_bytes = 0
-        for number, (record, example) in enumerate(self._read(self._shards)):
+        for number, (record, example) in enumerate(self._read(self._shards, lambda key: True)):
             say(number + 1)
             if isinstance(example, Failure):
                 found.failed.append((record.key, example))
@@ -160,6 +163,7 @@ class TrainingSet:
             if cache is not None:
                 cache[part].append(example)
         self._cache = cache
+        self._keys = {part: frozenset(keys) for part, keys in found.keys.items()}
         return found
 
     def examples(
@@ -185,23 +189,28 @@ class TrainingSet:
         shards = list(self._shards)
         if order is not None:
             shards = [shards[number] for number in order.permutation(len(shards))]
-        for _, example in self._read(shards):
-            if not isinstance(example, Failure) and self._part(example.key) == part:
+        for _, example in self._read(shards, self._keys[part].__contains__):
+            if not isinstance(example, Failure):
                 yield from repeat(example, times(example))
 
     def _part(self, key: str) -> Part:
         return "validation" if is_validation(key, self._fraction, self._split_by) else "train"
 
-    def _read(self, shards: Sequence[Shard]) -> Iterator[Item[Example]]:
+    def _read(
+        self, shards: Sequence[Shard], wanted: Callable[[str], bool]
+    ) -> Iterator[Item[Example]]:
         with ThreadPoolExecutor(os.cpu_count() or 1, "decode") as pool:
             for shard in shards:
-                yield from read_examples(shard, self._reading, pool)
+                yield from read_examples(shard, self._reading, pool, wanted)
 
 
 def read_examples(
-    shard: Shard, reading: Reading, pool: ThreadPoolExecutor
+    shard: Shard, reading: Reading, pool: ThreadPoolExecutor, wanted: Callable[[str], bool]
 ) -> Iterator[Item[Example]]:
     """The examples of a shard in order, decoded in a pool; what is wrong is a Failure in its place.
+
+    Args:
+        wanted: whether the example of a name is decoded; others are passed over.
 
     Raises:
         OSError: a TFRecord file cannot be read.
@@ -219,7 +228,8 @@ def read_examples(
         except Failure as failure:
             return record, failure
 
-    return ordered_map(pool, make, read_shard(shard, reading.names), ahead)
+    items = (item for item in read_shard(shard, reading.names) if wanted(item[0].key))
+    return ordered_map(pool, make, items, ahead)
 
 
 def _example(shard: Shard, record: Record, data: bytes, reading: Reading) -> Example:
@@ -259,8 +269,8 @@ def _mask_bytes(shard: Shard, record: Record, reading: Reading) -> bytes:
 
 def _label(shard: Shard, record: Record, reading: Reading) -> tuple[int, str]:
     if not shard.is_tfrecord:
-        name = folder_name(shard.files[record.index].path)
-        return reading.folders.index(name), name
+        folder = folder_name(shard.files[record.index].path)
+        return reading.folders.index(folder), folder
     features = tf.train.Example.FromString(record.features).features.feature
     name = reading.label_feature
     values = features[name].int64_list.value if name in features else []
@@ -271,10 +281,15 @@ def _label(shard: Shard, record: Record, reading: Reading) -> tuple[int, str]:
             f"expected one integer in feature {name!r}, got {len(values)}; the example has "
             f"{', '.join(sorted(features))}; name the right one by --label_feature",
         )
-    texts = (
-        features["image/class/text"].bytes_list.value if "image/class/text" in features else [b""]
-    )
-    return int(values[0]), texts[0].decode("utf-8", "replace")
+    label = int(values[0])
+    if not 0 <= label <= _LARGEST_ID:
+        raise Failure(
+            "read",
+            "label_range",
+            f"feature {name!r} is {label}, expected a class id from 0 to {_LARGEST_ID}",
+        )
+    texts = features[_TEXT_FEATURE].bytes_list.value if _TEXT_FEATURE in features else []
+    return label, texts[0].decode("utf-8", "replace") if len(texts) == 1 else ""
 
 
 def folder_name(path: str) -> str:
@@ -284,14 +299,13 @@ def folder_name(path: str) -> str:
 
 def _note(found: Survey, part: Part, example: Example) -> None:
     found.keys[part].append(example.key)
-    counts = example.class_counts() if (example.label or 0) >= 0 else np.zeros(0, np.int64)
+    counts = example.class_counts()
     found.counts[part] = _sum(found.counts[part], counts)
     found.images[part] = _sum(found.images[part], (counts > 0).astype(np.int64))
     height, width = example.pixels.shape[:2]
     sizes = found.sizes_hw[part]
     sizes[height, width] = sizes.get((height, width), 0) + 1
-    ids = np.flatnonzero(counts).tolist() if example.label is None else [example.label]
-    for class_id in ids:
+    for class_id in np.flatnonzero(counts).tolist():
         found.first_with.setdefault(class_id, example.key)
     if example.text and example.label is not None:
         found.texts.setdefault(example.label, example.text)

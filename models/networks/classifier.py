@@ -9,7 +9,7 @@ inputs. It ends in logits of all classes, not in one sigmoid, and is trained by
 
     cross-entropy = -log softmax(logits)[label],  softmax(z)[k] = exp(z[k]) / sum over j exp(z[j])
 
-(Goodfellow et al. 2016, equations 6.29 and 5.12). Max pooling of 2x2 keeps the largest of four:
+(Goodfellow et al. 2016, equations 6.29 and 6.12). Max pooling of 2x2 keeps the largest of four:
 out[y, x, c] = max over i, j in {0, 1} of in[2y + i, 2x + j, c].
 """
 

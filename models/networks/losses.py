@@ -4,7 +4,7 @@ For pixels (or pictures) p with label y[p] and logits z[p], the ones with the ig
 
     loss = sum over p of w[y[p]] * -log softmax(z[p])[y[p]]  /  sum over p of w[y[p]]
 
-the weighted mean of -log likelihood (Goodfellow et al. 2016, equation 5.12). Dividing by the
+the weighted mean of -log likelihood (Goodfellow et al. 2016, equation 6.12). Dividing by the
 weights, not by the number of pixels, keeps its size whatever is in a batch.
 """
 
@@ -26,7 +26,7 @@ def masked_cross_entropy(
 
     Args:
         class_weights: by class id, above 0.
-        ignore_id: label that does not count; outside of 0 to len(class_weights) - 1.
+        ignore_id: label that does not count.
 
     Returns:
         A function of labels, integer [...], and logits, float32 [..., C], to a scalar; 0 when all

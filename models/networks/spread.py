@@ -15,12 +15,14 @@ _COPY_QUANTILE = 0.01
 def spread(made: Vectors, real: Vectors) -> float:
     """Mean distance of two made pictures by the mean distance of two real ones.
 
-    About 1 when they are as varied, 0 when all are the same (mode collapse).
+    About 1 when they are as varied, 0 when all are the same (mode collapse). NaN when all real
+    ones are the same: nothing compares with that.
 
     Args:
         made, real: float32 [N, D] and [M, D], at least two of each.
     """
-    return float(pdist(made).mean() / pdist(real).mean())
+    distance = pdist(real).mean()
+    return float(pdist(made).mean() / distance) if distance > 0 else np.nan
 
 
 def copies(made: Vectors, trained_with: Vectors) -> float:

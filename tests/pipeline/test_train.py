@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,6 +200,50 @@ def test_a_classifier_of_folders(colours: str, tmp_path: Path) -> None:
     assert answer["logits"].numpy().argmax() == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "words"),
+    [
+        ("classifier", ["--augment", "turn"], "seen at 12x10, --augment=turn needs a square"),
+        ("generator", ["--augment", "turn"], "seen at 12x8, --augment=turn needs a square"),
+        ("classifier", ["--depth", "4"], "seen at 12x10, --depth=4 needs sides of 16 or more"),
+    ],
+)
+def test_pictures_of_an_unfit_size_are_refused(
+    colours: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    more: list[str],
+    words: str,
+) -> None:
+    assert train(kind, colours, tmp_path / "out", *more) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_in_no_folder_has_no_class(
+    colours: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(colours, tmp_path / "in")
+    shutil.copy(tmp_path / "in" / "red" / "1.png", tmp_path / "in" / "stray.png")
+    assert train("classifier", str(tmp_path / "in"), tmp_path / "out") == 2
+    assert "stray.png lies in no folder" in capsys.readouterr().err
+
+
+def test_the_ignore_id_may_be_0(tmp_path: Path) -> None:
+    more = ["--epochs", "1", "--ignore_id", "0", "--classes", "void,red,blue"]
+    files = tmp_path / "files"
+    for number in range(12):
+        pixels, mask = scene(number)
+        mask[0] = 0
+        for folder, content in (("images", pixels), ("masks", mask)):
+            (files / folder).mkdir(exist_ok=True, parents=True)
+            Image.fromarray(content).save(files / folder / f"s{number:02d}.png")
+    assert train("segmenter", str(files), tmp_path / "out", *SMALL, *more) == 0
+    confusion = json.loads((tmp_path / "out" / "metrics.json").read_bytes())["confusion"]
+    assert sum(confusion[0]) == 0 and sum(confusion[1]) > 0
+
+
 def test_half_precision_trains_and_exports_float32(scenes: str, tmp_path: Path) -> None:
     try:
         more = ["--epochs", "2", "--precision", "float16"]
@@ -249,6 +294,7 @@ def test_examples_of_a_group_stay_together(scenes: str, tmp_path: Path) -> None:
         ("segmenter", ["--validation_fraction", "0"], "nothing is left to validate with"),
         ("classifier", [], "name the right one by --label_feature"),
         ("generator", ["--precision", "float16"], "trained in float32"),
+        ("segmenter", ["--norm", "group", "--width", "12"], "no multiple of 8, which --norm=group"),
     ],
 )
 def test_wrong_data_is_refused_before_anything_is_written(

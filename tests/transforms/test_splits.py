@@ -55,3 +55,8 @@ def test_the_split_never_changes():
     assert [is_validation(name, 0.2) for name in ("a", "b", "c", "d", "e", "f", "g")] == [
         False, False, False, False, True, True, False,
     ]  # fmt: skip
+
+
+def test_a_group_that_took_no_part_in_the_match_is_refused():
+    with pytest.raises(UserError, match=r"is not in the name 's01\.png'"):
+        is_validation("s01.png", 0.2, re.compile(r"(x)?s"))

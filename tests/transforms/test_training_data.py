@@ -8,10 +8,12 @@ from PIL import Image
 
 from models.errors import UserError
 from models.loading import import_tensorflow
+from transforms import training_data
+from transforms.decode import decode
 from transforms.inputs import Plan, cut, cut_images, pair_masks
 from transforms.listing import list_input
 from transforms.tfrecord import write_record
-from transforms.training_checks import check_survey, usual_size_hw
+from transforms.training_checks import check_survey, not_validated, usual_size_hw
 from transforms.training_data import Reading, Survey, TrainingSet
 
 tf = import_tensorflow()
@@ -192,7 +194,12 @@ WRONG = {
     "negative label": (
         "labels",
         lambda i: (f"p{i}", encoded(picture(i)), None, -2),
-        r"p17 has the label -2",
+        r"p17: feature 'image/class/label' is -2, expected a class id from 0 to 65535",
+    ),
+    "label beyond memory": (
+        "labels",
+        lambda i: (f"p{i}", encoded(picture(i)), None, 10**15),
+        r"p17: feature 'image/class/label' is 1000000000000000, expected",
     ),
 }
 
@@ -221,9 +228,11 @@ def test_classes_and_ids_must_fit(masks_plan):
     with pytest.raises(UserError, match=r"ids go from 0 to 1; there is 2 in p\d+\. Name more"):
         check_survey(survey, "masks", ["a", "b"], 255, 0.01)
     assert check_survey(survey, "masks", ["a", "b"], 2, 0.01) == ["a", "b"]  # 2 is unlabelled
-    with pytest.raises(UserError, match="no training example shows d"):
+    with pytest.raises(UserError, match="no Unicode text"):
+        check_survey(survey, "masks", ["a", "b", "c\udcff"], 255, 0.01)
+    with pytest.raises(UserError, match="no training example shows d; ids found: 0, 1, 2\\."):
         check_survey(survey, "masks", ["a", "b", "c", "d"], 255, 0.01)
-    with pytest.raises(UserError, match="same name"):
+    with pytest.raises(UserError, match="several classes have the name a;"):
         check_survey(survey, "masks", ["a", "a", "c"], 255, 0.01)
 
 
@@ -233,7 +242,7 @@ def test_one_class_is_none(tmp_path):
         for i in range(20)
     ]
     survey = training_set(write_shards(tmp_path / "d", rows)).survey()
-    with pytest.raises(UserError, match=r"ids found: 0, 255; 255 counts as unlabelled"):
+    with pytest.raises(UserError, match=r"ids found: 0, 255, of which 255 counts as unlabelled"):
         check_survey(survey, "masks", None, 255, 0.01)
 
 
@@ -248,3 +257,73 @@ def test_no_examples_at_all():
     empty = Survey(*({"train": value, "validation": value} for value in ([], none, none, {})))
     with pytest.raises(UserError, match="no examples"):
         check_survey(empty, "masks", None, 255, 0.01)
+
+
+def survey_of(train_ids, validation_ids):
+    """A survey in which one picture of each part shows each id."""
+    counts = {
+        part: np.bincount(ids).astype(np.int64)
+        for part, ids in (("train", train_ids), ("validation", validation_ids))
+    }
+    first_with = dict.fromkeys([*train_ids, *validation_ids], "p")
+    keys = {"train": ["p"], "validation": ["q"]}
+    return Survey(keys, counts, counts, first_with=first_with)
+
+
+@pytest.mark.parametrize(
+    ("ids", "names", "words"),
+    [
+        ([0, 255], ["ground", "cell"], "shows cell; ids found: 0, 255, of which 255 counts as unl"),
+        ([0, 2, 5], None, "shows class 1, class 3, class 4; ids found: 0, 2, 5. Add some, number"),
+        ([0, 20], None, "class 5 and 14 more; ids found"),
+        ([255], None, "too few classes to tell apart, 0, at least 2 are needed; ids found: 255, "),
+    ],
+)
+def test_what_is_missing_is_told_with_what_is_there(ids, names, words):
+    with pytest.raises(UserError) as caught:
+        check_survey(survey_of(ids, ids), "masks", names, 255, 0.01)
+    assert words in str(caught.value)
+
+
+def test_a_validation_part_without_a_label_is_refused():
+    with pytest.raises(UserError, match=r"all of the validation part is unlabelled \(id 255"):
+        check_survey(survey_of([0, 1, 255], [255]), "masks", None, 255, 0.01)
+
+
+def test_the_ignore_id_may_be_one_of_the_classes():
+    """As in masks whose 0 means unlabelled: nothing needs to show it."""
+    names = ["void", "a", "b"]
+    assert check_survey(survey_of([1, 2], [1, 2]), "masks", names, 0, 0.01) == names
+    with pytest.raises(UserError, match="too few classes to tell apart, 1"):
+        check_survey(survey_of([0, 1], [1]), "masks", ["void", "a"], 0, 0.01)
+
+
+def test_classes_without_a_validation_example_are_named():
+    assert not_validated(survey_of([0, 1, 2], [1]), ["a", "b", "c"]) == ["a", "c"]
+
+
+def test_a_class_text_that_is_empty_is_none(tmp_path):
+    plan = write_shards(tmp_path / "d", [(f"p{i}", encoded(picture(i)), None, i) for i in range(2)])
+    path = plan.shards[0].root
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(encoded(picture(0)))
+    example.features.feature["image/class/label"].int64_list.value.append(1)
+    example.features.feature["image/class/text"].bytes_list.SetInParent()
+    with open(path, "wb") as file:
+        write_record(file, example.SerializeToString())
+    survey = training_set(plan, "labels").survey()
+    assert not survey.failed and not survey.texts and set(survey.first_with) == {1}
+
+
+def test_of_what_is_read_again_the_other_part_is_not_decoded(masks_plan, monkeypatch):
+    data = training_set(masks_plan, cache_bytes=1000)
+    survey = data.survey()
+    decoded = []
+
+    def counted(data, policy):
+        decoded.append(len(data))
+        return decode(data, policy)
+
+    monkeypatch.setattr(training_data, "decode", counted)
+    assert [e.key for e in data.examples("validation")] == survey.keys["validation"]
+    assert len(decoded) == len(survey.keys["validation"])

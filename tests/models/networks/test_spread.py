@@ -32,3 +32,8 @@ def test_scale_counts_for_spread_alone(scale, seed):
     factor = np.float32(scale)
     np.testing.assert_allclose(spread(made * factor, real * factor), spread(made, real), rtol=1e-3)
     np.testing.assert_allclose(spread(made * factor, real), scale * spread(made, real), rtol=1e-3)
+
+
+def test_real_pictures_that_are_all_alike_compare_with_nothing() -> None:
+    made = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    assert np.isnan(spread(made, np.ones((4, 3), np.float32)))
