@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from models.networks.losses import balancing_weights
 from models.networks.unet import GROUPS, UNetConfig
 from pipeline import jobs, places, run_files, train_files, train_gan, trainees, training
 from pipeline.train_batches import Settings, crops_of
+from transforms import storage
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, cut, cut_images, pair_masks
 from transforms.listing import list_input
@@ -93,6 +95,9 @@ def run_train(flags: argparse.Namespace) -> int:
         },
         notes={"input": flags.input, "licence": flags.licence},
     )
+    if not flags.overwrite and _is_done(out, run):
+        print(f"this training is done: {os.path.join(out, train_files.MODEL)}")
+        return 0
     run_files.begin(out, run, plan, flags.overwrite)
     keras.utils.set_random_seed(flags.seed)
     tf.config.experimental.enable_op_determinism()
@@ -119,6 +124,13 @@ def run_train(flags: argparse.Namespace) -> int:
     state = training.train(trained.trainee, out, settings.epochs, flags.patience)
     train_files.write_results(out, run, trained, state, survey=survey, classes=classes)
     return 0
+
+
+def _is_done(out: str, run: run_files.Run) -> bool:
+    """Whether OUT holds all that this training makes; its model is then left as it is."""
+    stored = run_files.read_run(out)
+    finished = storage.exists(os.path.join(out, run_files.SUCCESS))
+    return finished and stored is not None and stored.digest == run.digest
 
 
 def plan_training(flags: argparse.Namespace, out: str) -> tuple[Plan, Reading]:

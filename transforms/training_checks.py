@@ -11,7 +11,11 @@ from transforms.training_data import Part, Survey, Wanted
 
 _SHOWN = 5
 # Failures of the answer, not of the picture: such data is wrong, and is refused whatever its share.
-_WRONG = ("mask_size", "mask_format", "mask_missing", "label_missing", "label_range", "no_image")
+# So is a shard that is cut: nobody knows how many examples are lost.
+_WRONG = (
+    *("mask_size", "mask_format", "mask_missing", "label_missing", "label_range", "no_image"),
+    "rest_lost",
+)
 
 
 def check_survey(

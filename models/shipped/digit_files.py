@@ -1,4 +1,4 @@
-"""Writes the files that the shipped models are trained with: digits by class, scenes with masks.
+"""Writes the files that classifier and generator are trained with: digits by class.
 
 Run it as `python -m models.shipped.digit_files FOLDER`; see make_models.sh.
 """
@@ -11,12 +11,10 @@ import numpy.typing as npt
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from models.shipped.digit_scenes import CLASS_NAMES, scene
+from models.shipped.digit_scenes import CLASS_NAMES
 
 DIGIT_NAMES = CLASS_NAMES[1:]
 SIDE_PX = 32
-_SCENES = 3000
-_SCENES_SEED = 20
 
 
 def enlarged_digit(glyph: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
@@ -34,16 +32,5 @@ def write_digits(folder: str) -> None:
         Image.fromarray(enlarged_digit(glyph)).save(path)
 
 
-def write_scenes(folder: str, count: int = _SCENES) -> None:
-    """Writes scenes of the training split as folder/images/*.png and folder/masks/*.png."""
-    for name in ("images", "masks"):
-        os.makedirs(os.path.join(folder, name), exist_ok=True)
-    for index in range(count):
-        pixels, mask = scene(_SCENES_SEED, index, split="train")
-        Image.fromarray(pixels).save(os.path.join(folder, "images", f"{index:05d}.png"))
-        Image.fromarray(mask).save(os.path.join(folder, "masks", f"{index:05d}.png"))
-
-
 if __name__ == "__main__":
     write_digits(os.path.join(sys.argv[1], "digits"))
-    write_scenes(os.path.join(sys.argv[1], "scenes"))

@@ -150,6 +150,17 @@ def test_the_same_command_twice_gives_the_same_weights(
         assert (tmp_path / "again" / name).read_bytes() == (unet / name).read_bytes(), name
 
 
+def test_a_finished_training_is_left_as_it_is(
+    unet: Path, scenes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a run that has begun with its model would be told that it is another."""
+    before = fingerprint(str(unet))
+    more = ["--classes", "ground,red,blue", "--epochs", "6", "--licence", "CC0-1.0"]
+    assert train("segmenter", scenes, unet, *SMALL, *more) == 0
+    assert f"this training is done: {unet / 'model'}" in capsys.readouterr().out
+    assert fingerprint(str(unet)) == before
+
+
 def test_a_killed_training_goes_on_to_the_same_place(
     unet: Path, scenes: str, tmp_path: Path
 ) -> None:

@@ -267,7 +267,7 @@ def survey_of(train_ids, validation_ids):
     }
     first_with = dict.fromkeys([*train_ids, *validation_ids], "p")
     keys = {"train": ["p"], "validation": ["q"]}
-    return Survey(keys, counts, counts, first_with=first_with)
+    return Survey(keys, counts, counts, {"train": {}, "validation": {}}, first_with=first_with)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_each_is_small_and_brings_its_card(name):
     classes = CLASS_NAMES if name == "digits_segmenter" else DIGIT_NAMES
     assert load_card(own_card(str(SHIPPED / name)), {}).classes == list(classes)
     about = (SHIPPED / name / "assets.extra" / "MODEL_CARD.md").read_text()
-    assert "danielbuechele" in about
+    assert "UCI repository" in about and "Apache-2.0" in about
 
 
 def test_the_segmenter_finds_held_out_digits():
@@ -105,7 +105,7 @@ def test_generated_digits_show_what_was_asked_for(digits):
 def test_the_script_that_makes_them_gives_commands_that_exist():
     text = (SHIPPED / "make_models.sh").read_text().replace("\\\n", " ").replace("$digits", "a,b")
     commands = [line for line in text.splitlines() if line.startswith("pixelmill ")]
-    assert len(commands) == 4
+    assert len(commands) == 2
     for command in commands:
         _, unknown = flags.parser().parse_known_args(shlex.split(command)[1:])
         assert unknown == []
