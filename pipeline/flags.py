@@ -12,6 +12,7 @@ from pipeline.flag_values import (
     percent,
     positive,
     positive_or_auto,
+    reasons,
     seconds,
     size,
     whole,
@@ -298,6 +299,15 @@ def _add_generate_flags(command: argparse.ArgumentParser) -> None:
 
 def _add_segment_flags(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("segmenting")
+    group.add_argument(
+        "--retry_failed",
+        nargs="?",
+        type=reasons,
+        const=reasons("all"),
+        metavar="REASON,...",
+        help="process again what has failed in committed shards, of all reasons or of some "
+        "(model_error,timeout), and merge it in",
+    )
     group.add_argument(
         "--files_per_shard",
         type=positive,

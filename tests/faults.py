@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from gcs_server import GcsServer
+
 _SPAWN = multiprocessing.get_context("forkserver")
 _PRELOAD = ["pipeline.run_files", "pipeline.report", "transforms.sink", "transforms.storage_gcs"]
 
@@ -24,10 +26,10 @@ _PRELOAD = ["pipeline.run_files", "pipeline.report", "transforms.sink", "transfo
 PRIMITIVES = ("link", "replace", "unlink", "mkdir", "rmdir", "fsync")
 
 
-def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+def start(target: Callable[..., None], *arguments: Any, **named: Any) -> BaseProcess:
     """Runs a function in a new process whose imports are done."""
     _SPAWN.set_forkserver_preload(_PRELOAD)
-    process = _SPAWN.Process(target=target, args=arguments)
+    process = _SPAWN.Process(target=target, args=arguments, kwargs=named)
     process.start()
     return process
 
@@ -68,12 +70,14 @@ def protocol_run(
     *,
     work: str = "usual",
     overwrite: bool = False,
+    retry: bool = False,
     pause_s: float = 0.0,
 ) -> Any:
     """begin, process each shard, finish: as pipeline/jobs.py and Beam do it, in one thread.
 
     Args:
         work: part of the configuration that decides the bytes.
+        retry: what failed in committed shards.
         pause_s: before each record.
     """
     import pyarrow as pa
@@ -89,15 +93,20 @@ def protocol_run(
 
     plan = plan_input(source, 3, out)
     made = run_files.Run("segment", {"input": plan.digest(), "work": work})
-    run_files.begin(out, made, plan, overwrite)
+    if retry:
+        run_files.accept_mended(out, made, plan)
+    made = run_files.begin(out, made, plan, overwrite) or made
     run_files.write_legend(out, ["a", "b"], [])
-    sink = Sink(out, "masks", as_files, pa.schema([]), made.digest)
+    reasons = frozenset(["truncated"]) if retry else frozenset()
+    sink = Sink(out, "masks", as_files, pa.schema([]), made.digest, reasons)
 
     def do(shard: Any, clock: Any) -> Any:
         for record, load in read_shard(shard):
             time.sleep(pause_s)
-            data = load() if not isinstance(load, Failure) else b""
-            if data == b"bad":
+            data = b"" if isinstance(load, Failure) else load()
+            if isinstance(load, Failure):
+                yield record, load
+            elif data == b"bad":
                 yield record, Failure("decode", "truncated", "made to fail")
             else:
                 mask = hashlib.sha256(work.encode() + data).digest() * (1 + len(data) // 32)
@@ -142,6 +151,22 @@ def _watch(kill_at: int | None, notes: str) -> None:
 
     for name in PRIMITIVES:
         setattr(os, name, watched(name, getattr(os, name)))
+
+
+def victim(gcs: GcsServer, number: int, when: str) -> list[BaseProcess]:
+    """Kills the process that is put into the list, before or after a request is carried out."""
+    found: list[BaseProcess] = []
+
+    def kill(at: int, moment: str, _method: str, _path: str) -> None:
+        if (at, moment) == (number, when):
+            while not found:
+                time.sleep(0.001)
+            os.kill(found[0].pid or 0, signal.SIGKILL)
+            while Path(f"/proc/{found[0].pid}/stat").read_text().rpartition(")")[2][1] != "Z":
+                time.sleep(0.001)  # until it is dead; the test itself waits for it
+
+    gcs.hook = kill
+    return found
 
 
 def run_command_with_little_room(arguments: list[str], limit_bytes: int, said: str) -> None:

@@ -56,15 +56,27 @@ class Items:
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """Records of a shard by index: some, and all from a number on if one is given."""
+
+    indices: frozenset[int]
+    onwards: int | None = None
+
+    def __contains__(self, index: int) -> bool:
+        return index in self.indices or (self.onwards is not None and index >= self.onwards)
+
+
+@dataclasses.dataclass(frozen=True)
 class Shard:
     """The unit of work: a TFRecord file, whose path is `root`; a list of image files below
-    `root`; or a number of items to be made."""
+    `root`; or a number of items to be made. With a `part` only those records are worked on."""
 
     name: str
     root: str
     size_bytes: int
     files: tuple[ImageFile, ...] = ()
     items: Items | None = None
+    part: Part | None = None
 
     @property
     def is_tfrecord(self) -> bool:

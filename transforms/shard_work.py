@@ -9,8 +9,9 @@ from transforms.clock import Clock
 from transforms.inputs import Shard
 from transforms.live import INTERRUPTED, LIVE, Interrupted
 from transforms.records import Result, Stream
+from transforms.retry import RetryWriter, is_wanted, settled
 from transforms.shard_report import ShardReport
-from transforms.sink import Sink
+from transforms.sink import ShardWriter, Sink
 
 # What an operator does to a shard: a result or a failure for every record, in their order.
 Work = Callable[[Shard, Clock], Stream[Result]]
@@ -33,7 +34,7 @@ class Operator(Protocol):
 
 
 def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardReport:
-    """Processes and commits a shard, unless it is committed already.
+    """Processes and commits a shard, unless it is committed already and nothing is to be retried.
 
     Args:
         work: gives the operator's work; called only when there is something to do.
@@ -42,13 +43,17 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
         The report of the committed shard; or, when its storage failed or a person asked to stop,
         one with `error` set, so that the run comes to its end.
     """
+    again = False
     try:
         if report := sink.committed(shard):
-            return report
+            report = settled(sink.root, report)
+            if not is_wanted(report, sink.retry):
+                return report
+            again = True
         LIVE.update(sink.root, shard.name, 0, 0)
         clock = Clock()
-        with sink.open(shard, clock) as writer:
-            for record, result in work()(shard, clock):
+        with sink.open(shard, clock, RetryWriter if again else ShardWriter) as writer:
+            for record, result in work()(writer.shard, clock):
                 with clock("write"):
                     writer.write(record, result)
                 LIVE.update(sink.root, shard.name, writer.read, writer.failed)
@@ -57,7 +62,8 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
         return ShardReport(shard.name, error=INTERRUPTED)
     except (OSError, UserError) as error:  # of this shard alone; the others go on
         with contextlib.suppress(OSError, UserError):
-            if report := sink.committed(shard):  # another run was faster, and cleared up
+            report = None if again else sink.committed(shard)
+            if report is not None:  # another run was faster, and cleared up
                 return report
         return ShardReport(shard.name, error=f"{type(error).__name__}: {error}")
     finally:

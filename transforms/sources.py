@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from models.loading import import_tensorflow
 from transforms import storage
-from transforms.failures import Failure
+from transforms.failures import Failure, Kept
 from transforms.inputs import Shard
 from transforms.records import Item, Record
 from transforms.tfrecord import BadRecord, read_records
@@ -39,12 +39,17 @@ def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[I
         shard: a TFRecord file of tf.Examples, or a list of image files.
         names: of the features that matter in a tf.Example.
 
+    Records that are not in the shard's part, if it has one, come as Kept.
+
     Raises:
         OSError: when a TFRecord file cannot be opened or read.
     """
-    if shard.is_tfrecord:
-        yield from _read_examples(shard, names)
-        return
+    items = _read_examples(shard, names) if shard.is_tfrecord else _files(shard)
+    for record, load in items:
+        yield record, load if shard.part is None or record.index in shard.part else Kept()
+
+
+def _files(shard: Shard) -> Iterator[Item[Load]]:
     for index, file in enumerate(shard.files):
         record = Record(
             index=index,

@@ -1,12 +1,9 @@
 """The commit protocol, broken at every step: docs/storage.md says what must hold."""
 
 import json
-import os
 import random
 import shutil
 import signal
-import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -91,22 +88,6 @@ def test_killed_twice_and_cleaned_between(source: str, tmp_path: Path, as_files:
         shutil.rmtree(out)
 
 
-def victim(gcs: GcsServer, number: int, when: str) -> list[BaseProcess]:
-    """Kills the process that is put into the list, before or after a request is carried out."""
-    found: list[BaseProcess] = []
-
-    def kill(at: int, moment: str, _method: str, _path: str) -> None:
-        if (at, moment) == (number, when):
-            while not found:
-                time.sleep(0.001)
-            os.kill(found[0].pid or 0, signal.SIGKILL)
-            while Path(f"/proc/{found[0].pid}/stat").read_text().rpartition(")")[2][1] != "Z":
-                time.sleep(0.001)  # until it is dead; the test itself waits for it
-
-    gcs.hook = kill
-    return found
-
-
 def run_there(gcs: GcsServer, as_files: bool) -> dict[str, str]:
     """The run in this process; what is in the bucket afterwards."""
     faults.protocol_run("gs://bucket/in", "gs://bucket/out", as_files)
@@ -151,7 +132,7 @@ def test_killed_at_every_request_a_run_on_gs_ends_as_if_never_killed(
     for number, request in [*enumerate(requests, 1)][::every]:
         gcs.delete_all("out/")
         gcs.log.clear()
-        found = victim(gcs, number, when)
+        found = faults.victim(gcs, number, when)
         arguments = ("gs://bucket/in", "gs://bucket/out", as_files, None, "", gcs.url)
         found.append(faults.start(faults.run, *arguments))
         found[0].join()
