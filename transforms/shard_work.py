@@ -43,16 +43,15 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
         The report of the committed shard; or, when its storage failed or a person asked to stop,
         one with `error` set, so that the run comes to its end.
     """
-    again = False
+    old = None
     try:
-        if report := sink.committed(shard):
-            report = settled(sink.root, report)
-            if not is_wanted(report, sink.retry):
-                return report
-            again = True
+        if old := sink.committed(shard):
+            old = settled(sink.root, old)
+            if not is_wanted(old, sink.retry):
+                return old
         LIVE.update(sink.root, shard.name, 0, 0)
         clock = Clock()
-        with sink.open(shard, clock, RetryWriter if again else ShardWriter) as writer:
+        with sink.open(shard, clock, RetryWriter if old else ShardWriter) as writer:
             for record, result in work()(writer.shard, clock):
                 with clock("write"):
                     writer.write(record, result)
@@ -62,9 +61,9 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
         return ShardReport(shard.name, error=INTERRUPTED)
     except (OSError, UserError) as error:  # of this shard alone; the others go on
         with contextlib.suppress(OSError, UserError):
-            report = None if again else sink.committed(shard)
-            if report is not None:  # another run was faster, and cleared up
-                return report
+            now = sink.committed(shard)
+            if now is not None and now != old:  # another run was faster, and cleared up
+                return now
         return ShardReport(shard.name, error=f"{type(error).__name__}: {error}")
     finally:
         LIVE.leave(shard.name)
