@@ -254,7 +254,7 @@ def run_shards(
         with contextlib.suppress(UserError):  # of a damaged record: the pipeline names its shard
             totals = committed_totals(out, planned, flags.max_failed_fraction, run.digest)
     if totals is not None and totals.shards == len(planned) and not _is_more_to_do(totals, sink):
-        run_files.finish(totals, out)
+        run_files.finish(totals, out, flags.max_failed_fraction)
     else:
         _process(plan, operator, flags.max_failed_fraction, options, run.job)
     print(summary(out, time.monotonic() - begin))
@@ -280,7 +280,7 @@ def _process(
             | "ReadPlan" >> ReadPlan(os.path.join(out, run_files.PLAN))  # Shard
             | "ProcessShards" >> ProcessShards(operator)  # ShardReport
             | "MergeReports" >> MergeReports(max_failed_fraction)  # Totals
-            | "Finish" >> beam.Map(run_files.finish, out)  # Totals
+            | "Finish" >> beam.Map(run_files.finish, out, max_failed_fraction)  # Totals
         )
 
     with show_progress(Progress(out, plan, job)):
@@ -290,7 +290,8 @@ def _process(
 def exit_code(out: str) -> int:
     """0 for a complete run within its budget, else 1."""
     metrics = run_files.read_metrics(out)
-    return 0 if metrics["complete"] and not metrics["shards"]["over_budget"] else 1
+    over = metrics["shards"]["over_budget"] or metrics["records"]["over_budget"]
+    return 0 if metrics["complete"] and not over else 1
 
 
 def _say_start(run: run_files.Run, plan: Plan, out: str, resumed: bool) -> None:

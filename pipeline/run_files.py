@@ -16,7 +16,7 @@ from transforms import commits, storage
 from transforms.inputs import Plan
 from transforms.live import INTERRUPTED
 from transforms.retry import RETRIES
-from transforms.shard_report import Totals, json_lines
+from transforms.shard_report import Totals, allowed_failures, json_lines
 from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 
 FORMAT = 1
@@ -247,7 +247,7 @@ def default_color(class_id: int) -> str:
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 
 
-def finish(totals: Totals, out: str) -> Totals:
+def finish(totals: Totals, out: str, max_failed_fraction: float = 1.0) -> Totals:
     """Writes metrics.json, the report, and _SUCCESS when the run is complete. May run twice.
 
     After an interruption there is nothing to tell: the run will go on.
@@ -259,6 +259,8 @@ def finish(totals: Totals, out: str) -> Totals:
     planned = len(read_plan(out).shards)
     complete = is_complete(totals, planned)
     metrics = metrics_of(totals, planned, _read_legend(out))
+    allowed = allowed_failures(totals.read, max_failed_fraction)
+    metrics["records"]["over_budget"] = totals.failed > allowed
     storage.write(out, METRICS, json_lines(metrics))
     write_report(out)
     if complete:

@@ -210,7 +210,7 @@ class RetryWriter(ShardWriter):
 
     def _other_input(self, found: str) -> OSError:
         return OSError(
-            errno.ESTALE,
+            errno.EINVAL,
             f"the input has {found}, not those that the run read; only what failed may be mended. "
             "--overwrite does all of it anew",
             self.shard.root,
@@ -260,7 +260,7 @@ def _checked(sink: Sink, old: ShardReport, name: str) -> str:
     (entry,) = (file for file in old.files if file.path == name)
     if storage.file_crc32c(path) != entry.crc32c:
         raise OSError(
-            errno.EIO,
+            errno.EBADMSG,
             f"it is not what was committed; delete {commit_path(old.shard)} to make it anew",
             path,
         )
