@@ -14,7 +14,7 @@ setup(
         "": ["py.typed"],
         "pipeline": ["*.j2"],
         "models": ["cards/*.yaml"],
-        "models.shipped": ["*.json", "digits_*/*", "digits_*/*/*"],
+        "models.shipped": ["*.json", "*.sh", "digits_*/*", "digits_*/*/*"],
     },
     install_requires=[
         "apache-beam[gcp]>=2.77,<3",

@@ -71,6 +71,8 @@ def examine(path: str, tags: Sequence[str] | None = None) -> Findings:
 def _find(info: ModelInfo, card: dict[str, Any]) -> Findings:
     """Binds a model as what it looks like: a segmenter, or one that makes pictures."""
     segmenter = _answered(info, card)
+    if segmenter.binding is not None and load_card(own_card(info.path), card).output.kind:
+        return segmenter  # the model's own card says what it is
     makes = card | {"output.kind": "image"}
     generator = _answered(info, makes)
     if generator.binding is None or (

@@ -18,6 +18,7 @@ from transforms.inputs import Shard
 from transforms.owners import Owners
 from transforms.retry import RETRIES, replaces, usual_path
 from transforms.shard_report import FileEntry, ShardReport
+from transforms.streams import ordered_map
 
 _SHARD_FOLDERS = ("masks", "images", "confidence", "records", "metrics")
 _SHOWN = 20
@@ -92,10 +93,10 @@ def _look(out: str) -> tuple[list[str], list[str]]:
     left: list[str] = []
     known = set(OURS)
     committed = set()
-    with ThreadPoolExecutor(_REMOTE_THREADS if storage.is_remote(out) else 1) as pool:
-        for shard, report in zip(
-            shards, pool.map(lambda s: _read_report(out, s), shards), strict=True
-        ):
+    threads = _REMOTE_THREADS if storage.is_remote(out) else 1
+    with ThreadPoolExecutor(threads) as pool:
+        reports = ordered_map(pool, lambda s: _read_report(out, s), shards, lambda: 2 * threads)
+        for shard, report in zip(shards, reports, strict=True):
             if isinstance(report, str):
                 problems.append(report)
             elif report.run != run.digest:

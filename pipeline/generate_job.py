@@ -10,7 +10,7 @@ from models.binding import Binding
 from models.devices import device_names
 from models.errors import UserError
 from models.signatures import ModelInfo
-from pipeline import engine, jobs, run_files
+from pipeline import engine, jobs, places, run_files
 from pipeline.batches import choose_batch_size
 from transforms import generate, translate
 from transforms.decode import DecodePolicy
@@ -26,7 +26,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill generate`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    out = jobs.check_places(flags)
+    out = places.check_places(flags)
     wanted = [name for name in ("count", "per_class") if getattr(flags, name) is not None]
     if bool(flags.input) + len(wanted) != 1:
         raise UserError(

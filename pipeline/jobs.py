@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import dataclasses
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from models.errors import ModelError, UserError
 from models.probe import probe
 from models.rules import bind
 from models.signatures import ModelInfo, read_model
-from pipeline import engine, run_files
+from pipeline import engine, places, run_files
 from pipeline.batches import choose_batch_size
 from pipeline.progress import Progress, show_progress
 from pipeline.summary import summary
@@ -43,7 +42,7 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill segment`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    out = check_places(flags)
+    out = places.check_places(flags)
     plan = plan_input(flags.input, flags.files_per_shard, out)
     names = FeatureNames(flags.image_feature, flags.key_feature)
     check_first_record(plan, names)
@@ -90,7 +89,7 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill pack`. Returns the exit code; raises UserError."""
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
-    out = check_places(flags)
+    out = places.check_places(flags)
     listing = list_input(flags.input, out)
     if cut(listing).kind == "tfrecord":
         raise InputError(f"{flags.input} holds TFRecord files already; pack takes image files")
@@ -316,20 +315,3 @@ def input_identity(plan: Plan) -> dict[str, Any]:
         "bytes": plan.size_bytes,
         "digest": plan.digest(),
     }
-
-
-def check_places(flags: argparse.Namespace) -> str:
-    """Looks at all places that flags name, before anything takes time.
-
-    Returns:
-        OUT in its one form.
-
-    Raises:
-        UserError: one cannot be used; the message says why.
-    """
-    out = paths.absolute(flags.output)
-    storage.check_place(out, writes=True)
-    for place in [*(flags.input or "").split(","), getattr(flags, "model", None) or ""]:
-        if storage.is_remote(place):
-            storage.check_place(re.split(r"[*?\[]", paths.absolute(place.strip()))[0])
-    return out

@@ -68,8 +68,14 @@ class Trained:
 
 
 def steps_of(count: int, settings: Settings) -> int:
-    """Batches of an epoch."""
+    """Batches of an epoch that shows so many examples."""
     return -(-count // settings.batch_size)
+
+
+def crops_of(size_hw: tuple[int, int], crop_px: int) -> int:
+    """Squares of a picture in an epoch: as many as it has room for, so that no pixel of a large
+    picture is seen more seldom than one of a small picture."""
+    return max(1, round(size_hw[0] * size_hw[1] / crop_px**2))
 
 
 def batches_of(
@@ -78,8 +84,17 @@ def batches_of(
     settings: Settings,
     target_shape: tuple[None, ...],
     prepare: Callable[[Mapping[str, Any], Any], tuple[Any, Any]],
+    *,
+    times: Callable[[Example], int] = lambda example: 1,
 ) -> Callable[[int], Any]:
-    """The batches of each epoch: every example once, and some twice to fill the last batch."""
+    """The batches of each epoch.
+
+    Args:
+        count: examples that an epoch shows; some come once more to fill the last batch.
+        target_shape: of a mask, or () of a label.
+        prepare: makes (picture, target) of an example and its seed.
+        times: how often an epoch shows an example.
+    """
     signature = {
         "image": tf.TensorSpec((None, None, 3), tf.uint8),
         "target": tf.TensorSpec(target_shape, tf.int32),
@@ -87,7 +102,8 @@ def batches_of(
 
     def batches(epoch: int) -> Any:
         def read() -> Iterator[dict[str, Any]]:
-            for example in data.examples("train", np.random.default_rng([settings.seed, epoch])):
+            order = np.random.default_rng([settings.seed, epoch])
+            for example in data.examples("train", order, times):
                 yield {"image": example.pixels, "target": _target(example)}
 
         examples = tf.data.Dataset.from_generator(read, output_signature=signature)

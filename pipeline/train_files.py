@@ -185,7 +185,7 @@ def model_card(
 ) -> str:
     """The card for people, in Markdown (after Mitchell et al. 2019, arXiv:1810.03993)."""
     kind = run.job.removeprefix("train ")
-    sizes = sorted(survey.sizes_hw.items(), key=lambda item: -item[1])
+    sizes = sorted(survey.sizes_hw["train"].items(), key=lambda item: -item[1])
     shown = ", ".join(f"{w}x{h} ({n:,})" for (h, w), n in sizes[:5])
     group = run.identity["split"][1]
     split = f"what {_cell(group)} finds in their names" if group else "their names"
@@ -202,7 +202,7 @@ def model_card(
         f"- Classes: {', '.join(_cell(row['name']) for row in metrics['classes'])}",
         f"- Data: {metrics['examples']['train']:,} examples to train on, "
         f"{metrics['examples']['validation']:,} to validate with, split by a hash of {split}; "
-        f"sizes {shown}{', ...' if len(sizes) > 5 else ''}",
+        f"sizes of the first {shown}{', ...' if len(sizes) > 5 else ''}",
         f"- Training: {_setting_text(run.identity['settings'])}; epoch {metrics['best_epoch']} of "
         f"{metrics['epochs']} was kept",
         f"- Licence: {_cell(run.notes['licence']) or 'not stated; that of the data may bind it'}",

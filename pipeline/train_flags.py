@@ -122,7 +122,7 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--epochs",
         type=positive,
-        help="at most; default 60, of a classifier 40, of a generator 110",
+        help="at most; default 30, of a classifier 40, of a generator 110",
     )
     group.add_argument(
         "--patience",
@@ -135,14 +135,17 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
         "--batch_size", type=positive, help="default 8, of a classifier 32, of a generator 64"
     )
     group.add_argument(
-        "--learning_rate", type=positive_number, help="the highest, default 0.002; generator 0.001"
+        "--learning_rate",
+        type=positive_number,
+        help="the highest, default 0.001; of a classifier 0.002",
     )
     group.add_argument(
         "--crop_px",
         type=positive,
         default=256,
         metavar="PX",
-        help="side of the random squares that a segmenter learns from, default 256",
+        help="side of the random squares that a segmenter learns from, default 256; an epoch has "
+        "as many as the pictures have room for",
     )
     group.add_argument(
         "--augment",

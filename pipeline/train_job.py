@@ -18,9 +18,8 @@ from models.networks.classifier import ClassifierConfig
 from models.networks.generator import GeneratorConfig
 from models.networks.losses import balancing_weights
 from models.networks.unet import UNetConfig
-from pipeline import jobs, run_files, train_files, train_gan, trainees, training
-from pipeline.train_batches import Settings
-from transforms import paths
+from pipeline import jobs, places, run_files, train_files, train_gan, trainees, training
+from pipeline.train_batches import Settings, crops_of
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, cut, cut_images, pair_masks
 from transforms.listing import list_input
@@ -47,7 +46,7 @@ class Usual:
 
 
 USUAL = {
-    "segmenter": Usual(60, 8, 2e-3, ("flip", "scale", "colour"), 16, 4),
+    "segmenter": Usual(30, 8, 1e-3, ("flip", "scale", "colour"), 16, 4),
     "classifier": Usual(40, 32, 2e-3, ("shift", "scale", "colour"), 16, 2),
     "generator": Usual(110, 64, 1e-3, (), 12, 0),
 }
@@ -55,8 +54,9 @@ USUAL = {
 
 def run_train(flags: argparse.Namespace) -> int:
     """Trains, exports and measures. Returns the exit code; raises UserError."""
-    out = paths.absolute(flags.output)
+    out = places.check_places(flags)
     split_by = _pattern(flags.split_by)
+    precision = _precision(flags.kind, flags.precision)
     plan, reading = plan_training(flags, out)
     data = TrainingSet(plan.shards, reading, flags.validation_fraction, split_by)
     survey = _survey(data)
@@ -73,6 +73,10 @@ def run_train(flags: argparse.Namespace) -> int:
         augment=usual.augment if flags.augment is None else flags.augment,
     )
     config = _config(flags, len(classes), survey)
+    count = len(survey.keys["train"])
+    if isinstance(config, UNetConfig):
+        sizes = survey.sizes_hw["train"]
+        count = sum(n * crops_of(size_hw, flags.crop_px) for size_hw, n in sizes.items())
     run = run_files.Run(
         job=f"train {flags.kind}",
         identity={
@@ -84,7 +88,7 @@ def run_train(flags: argparse.Namespace) -> int:
             "ignore_id": flags.ignore_id,
             "class_weights": flags.class_weights,
             "crop_px": flags.crop_px,
-            "precision": _precision(flags.precision),
+            "precision": precision,
             "versions": {name: version(name) for name in ("tensorflow", "keras", "pillow")},
         },
         notes={"input": flags.input, "licence": flags.licence},
@@ -92,9 +96,8 @@ def run_train(flags: argparse.Namespace) -> int:
     run_files.begin(out, run, plan, flags.overwrite)
     keras.utils.set_random_seed(flags.seed)
     tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy(_precision(flags.precision))
+    keras.config.set_dtype_policy(precision)
     weights = _weights(survey.counts["train"][: len(classes)], flags.class_weights)
-    count = len(survey.keys["train"])
     if isinstance(config, UNetConfig):
         trained = trainees.segmenter(
             data,
@@ -206,8 +209,16 @@ def _weights(counts: npt.NDArray[np.int64], how: str) -> npt.NDArray[np.float64]
     return balancing_weights(counts) if how == "balanced" else np.ones(len(counts))
 
 
-def _precision(given: str) -> str:
-    """Keras' policy: 16-bit floats where a GPU computes them faster."""
+def _precision(kind: str, given: str) -> str:
+    """Keras' policy: 16-bit floats where a GPU computes them faster.
+
+    Raises:
+        UserError: the two networks of a generator, whose losses differ by orders, need float32.
+    """
+    if kind == "generator":
+        if given not in ("auto", "float32"):
+            raise UserError(f"--precision={given}: a generator is trained in float32; leave it out")
+        return "float32"
     if given != "auto":
         return {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}.get(given, given)
     return "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"

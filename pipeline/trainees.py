@@ -13,8 +13,8 @@ from models.networks.augment import augmented_crop, augmented_picture
 from models.networks.classifier import ClassifierConfig, build_classifier
 from models.networks.export import ServedClassifier, ServedSegmenter
 from models.networks.losses import masked_cross_entropy
-from models.networks.unet import UNetConfig, build_unet
-from pipeline.train_batches import Measured, Settings, Trained, batches_of, steps_of
+from models.networks.unet import UNetConfig, build_unet, settle
+from pipeline.train_batches import Measured, Settings, Trained, batches_of, crops_of, steps_of
 from pipeline.train_state import SCORE
 from pipeline.training import Trainee
 from transforms.confusion import confusion_matrix, scores
@@ -25,6 +25,7 @@ tf = import_tensorflow()
 _WARMUP_STEPS = 200  # at most an epoch
 _WEIGHT_DECAY = 1e-4
 _VALIDATION_BATCH = 32
+_SETTLING_BATCHES = 16
 
 
 def segmenter(
@@ -40,7 +41,7 @@ def segmenter(
     """A U-Net that learns masks from random crops and is validated on whole pictures.
 
     Args:
-        count: examples of the training part.
+        count: squares that an epoch shows (see crops_of).
     """
     network = build_unet(config)
     served = ServedSegmenter(network, config.multiple_px)
@@ -72,6 +73,7 @@ def segmenter(
         return total
 
     def validate() -> dict[str, float]:
+        settle(network, (images for images, _ in batches(0).take(_SETTLING_BATCHES)))
         found = scores(confusion())
         return {
             "accuracy": found.accuracy,
@@ -79,7 +81,14 @@ def segmenter(
             SCORE: found.means["mean_iou"],
         }
 
-    batches = batches_of(data, count, settings, (None, None), prepare)
+    batches = batches_of(
+        data,
+        count,
+        settings,
+        (None, None),
+        prepare,
+        times=lambda example: crops_of(example.pixels.shape[:2], crop_px),
+    )
     trainee = Trainee(network, batches, steps, validate, "mean IoU")
     return Trained(trainee, network, served, lambda: _measured(confusion()))
 

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from gcs_server import GcsServer
-
 _SPAWN = multiprocessing.get_context("forkserver")
 _PRELOAD = ["pipeline.run_files", "pipeline.report", "transforms.sink", "transforms.storage_gcs"]
 
 # What a local file system is changed by. Each call is a step before which a process may die.
 PRIMITIVES = ("link", "replace", "unlink", "mkdir", "rmdir", "fsync")
+_FREEING = ("unlink", "rmdir")  # need no room
 
 
 def start(target: Callable[..., None], *arguments: Any, **named: Any) -> BaseProcess:
@@ -47,19 +46,21 @@ def run(
     kill_at: int | None = None,
     notes: str = "",
     url: str = "",
+    error: int = 0,
     **settings: Any,
 ) -> None:
     """The run.
 
     Args:
         kill_at: number of the step before which the process dies; None to live.
+        error: an errno; from that step on all steps fail with it, and the process lives.
         notes: a file for the names of all steps, one a line.
         url: of the storage server.
         settings: see protocol_run.
     """
     environment(url)
     if notes or kill_at is not None:
-        _watch(kill_at, notes)
+        _watch(kill_at, notes, error)
     protocol_run(source, out, as_files, **settings)
 
 
@@ -128,7 +129,7 @@ def make_source(folder: Path) -> str:
     return str(folder / "in")
 
 
-def _watch(kill_at: int | None, notes: str) -> None:
+def _watch(kill_at: int | None, notes: str, error: int) -> None:
     """Counts steps, and dies before one; what was just written is then torn, as by a power loss."""
     count = 0
 
@@ -139,7 +140,9 @@ def _watch(kill_at: int | None, notes: str) -> None:
             if notes:
                 with open(notes, "a") as file:
                     file.write(f"{name} {args[0]}\n")
-            if count == kill_at:
+            if error and kill_at is not None and count >= kill_at and name not in _FREEING:
+                raise OSError(error, os.strerror(error), str(args[0]))
+            if count == kill_at and not error:
                 if name == "fsync" and os.path.isfile(f"/proc/self/fd/{args[0]}"):
                     path = os.readlink(f"/proc/self/fd/{args[0]}")
                     if "/_tmp/" in path:  # not yet durable
@@ -153,20 +156,14 @@ def _watch(kill_at: int | None, notes: str) -> None:
         setattr(os, name, watched(name, getattr(os, name)))
 
 
-def victim(gcs: GcsServer, number: int, when: str) -> list[BaseProcess]:
-    """Kills the process that is put into the list, before or after a request is carried out."""
-    found: list[BaseProcess] = []
+def run_command(arguments: list[str], url: str) -> None:
+    """The command, in a process that may be killed."""
+    environment(url)
+    from pipeline import cli
 
-    def kill(at: int, moment: str, _method: str, _path: str) -> None:
-        if (at, moment) == (number, when):
-            while not found:
-                time.sleep(0.001)
-            os.kill(found[0].pid or 0, signal.SIGKILL)
-            while Path(f"/proc/{found[0].pid}/stat").read_text().rpartition(")")[2][1] != "Z":
-                time.sleep(0.001)  # until it is dead; the test itself waits for it
-
-    gcs.hook = kill
-    return found
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.dup2(2, 1)
+    os._exit(cli.main(arguments))
 
 
 def run_command_with_little_room(arguments: list[str], limit_bytes: int, said: str) -> None:

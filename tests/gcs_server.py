@@ -18,23 +18,30 @@ The emulator's insides are private: its version is pinned.
 import dataclasses
 import io
 import json
+import os
 import random
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from gcp_storage_emulator import server as emulator
 from gcp_storage_emulator.handlers import buckets, objects
 from gcp_storage_emulator.storage import Storage
 
 ALWAYS = 1 << 60
+# The client asks for this in a thread, once, and does not mind what comes back.
+_FOR_TRACES = re.compile(r"/storage/v1/b/[^/?]+\?")
 
 
 @dataclasses.dataclass
@@ -146,6 +153,25 @@ class GcsServer:
             self.faults = [dataclasses.replace(fault, after=number, times=1)]
             self.faulty = 0
 
+    def kill_at(self, number: int, when: str) -> list[BaseProcess]:
+        """Kills the process that is put into the list, before or after a request is carried out.
+
+        Requests are counted from 1, from now on.
+        """
+        found: list[BaseProcess] = []
+
+        def kill(at: int, moment: str, _method: str, _path: str) -> None:
+            if (at, moment) == (number, when):
+                while not found:
+                    time.sleep(0.001)
+                os.kill(found[0].pid or 0, signal.SIGKILL)
+                while Path(f"/proc/{found[0].pid}/stat").read_text().rpartition(")")[2][1] != "Z":
+                    time.sleep(0.001)  # until it is dead; who started it waits for it
+
+        self.log.clear()
+        self.hook = kill
+        return found
+
     def delete_all(self, prefix: str) -> None:
         for name in self.names(prefix):
             self.delete(name)
@@ -180,6 +206,24 @@ class GcsServer:
             path.write_bytes(self.get(name))
         return Path(folder)
 
+    def service_account(self, folder: Path) -> tuple[str, str]:
+        """A service account whose tokens come from this server: its name, and its key file."""
+        key = rsa.generate_private_key(65537, 2048).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+        fields = {
+            "type": "service_account",
+            "project_id": "test-project",
+            "client_email": "robot@test-project.iam.gserviceaccount.com",
+            "private_key": key.decode(),
+            "token_uri": f"{self.url}/token",
+        }
+        file = folder / "service_account.json"
+        file.write_text(json.dumps(fields))
+        return fields["client_email"], str(file)
+
     def generation(self, name: str) -> int:
         return int(self.storage.objects["bucket"][name]["generation"])
 
@@ -198,6 +242,9 @@ class _Handler(emulator.RequestHandler):  # type: ignore[misc]
 
     def _serve(self, method: str) -> None:
         gcs, path = self.gcs, unquote(self.path)
+        if _FOR_TRACES.match(path):
+            self.wfile.write(self._carry_out(method))
+            return
         fault = gcs.pick(method, path)
         number, hook = len(gcs.log), gcs.hook
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -288,7 +335,7 @@ class _Patched:
 
 
 _CONDITIONAL = (
-    *(objects.insert, objects.get, objects.delete, objects.patch),
+    *(objects.insert, objects.get, objects.download, objects.delete, objects.patch),
     *(objects.compose, objects.copy, objects.rewrite),
 )
 _CONDITIONS = {
@@ -326,7 +373,8 @@ def _guarded(handler: Any) -> Any:
             name = (request.query.get("name") or [fields.get("name")])[0]
         found = storage.objects.get(bucket, {}).get(name)
         wanted = request.query.get("generation", [None])[0]
-        if handler is objects.get and found and wanted not in (None, found["generation"]):
+        reads = handler in (objects.get, objects.download)
+        if reads and found and wanted not in (None, found["generation"]):
             response.status = HTTPStatus.NOT_FOUND
         if response.status == HTTPStatus.OK:
             if (condition := _broken_condition(storage, request.query, bucket, name)) is not None:

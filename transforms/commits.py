@@ -10,6 +10,7 @@ from typing import Any
 from models.errors import UserError
 from transforms import storage
 from transforms.shard_report import ShardReport, Totals
+from transforms.streams import ordered_map
 
 METRICS = "metrics"
 RUN = "run.json"
@@ -87,8 +88,9 @@ def read_commits(
                 return None
             raise
 
-    with ThreadPoolExecutor(_REMOTE_THREADS if storage.is_remote(root) else 1) as pool:
-        yield from filter(None, pool.map(read, sorted(names)))
+    threads = _REMOTE_THREADS if storage.is_remote(root) else 1
+    with ThreadPoolExecutor(threads) as pool:
+        yield from filter(None, ordered_map(pool, read, sorted(names), lambda: 2 * threads))
 
 
 def committed_totals(

@@ -23,12 +23,13 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from requests.adapters import HTTPAdapter
 
-from transforms.storage_settings import NO_AUTH
+from transforms.storage import NO_AUTH
 
 T = TypeVar("T")
 
 DEADLINE_S = 120.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 10.0
+_FORGET_S = 300.0
 _CONNECTIONS = 64
 _CREDENTIALS_S = 8.0  # google.auth asks a server that may not be there, for 20 s
 _BROKEN = (
@@ -108,7 +109,8 @@ def call(
     Args:
         path: what it is about, for messages.
         request: must be safe to repeat.
-        deadline_s: from the first try, or from when the bucket last answered; default DEADLINE_S.
+        deadline_s: from the first failure, of this call or of the bucket since it last answered;
+            default DEADLINE_S.
         refused: answers that the caller understands; raised as they are.
 
     Raises:
@@ -118,8 +120,7 @@ def call(
     """
     limit = DEADLINE_S if deadline_s is None else deadline_s
     bucket = path.partition("://")[2].partition("/")[0]
-    begin = time.monotonic()
-    tries = 0
+    tries, began = 0, None
     while True:
         try:
             answer = request()
@@ -135,7 +136,8 @@ def call(
                 raise os_error(error, path) from error
             cause = error
         tries += 1
-        failing_s = _failing_s(bucket, begin, limit)
+        began = began or time.monotonic()
+        failing_s = max(_failing_s(bucket), time.monotonic() - began)
         if failing_s >= limit:
             raise TimeoutError(
                 errno.ETIMEDOUT, f"{said(cause)}; gave up after {tries} tries", path
@@ -144,14 +146,14 @@ def call(
         time.sleep(min(wait_s, limit - failing_s))
 
 
-def _failing_s(bucket: str, begin: float, limit: float) -> float:
+def _failing_s(bucket: str) -> float:
     """For how long a bucket has not answered; all tries of this process count."""
     now = time.monotonic()
     first, last = _failing.get(bucket, (now, now))
-    if now - last > limit:  # nobody has asked for long
+    if now - last > _FORGET_S:  # nobody has asked for long
         first = now
     _failing[bucket] = (first, now)
-    return now - min(begin, first)
+    return now - first
 
 
 def transient(error: BaseException) -> bool:

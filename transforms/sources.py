@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -18,6 +20,9 @@ tf = import_tensorflow()
 
 # Gives the encoded image. A call, so that files are read by the threads that decode them.
 Load = Callable[[], bytes]
+
+_AHEAD_FILES, _AHEAD_BYTES = 32, 64 << 20  # of a shard, before they are asked for
+_FETCHERS = ThreadPoolExecutor(16, "fetch")  # of all shards of the process
 
 
 class FeatureNames(NamedTuple):
@@ -44,12 +49,19 @@ def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[I
     Raises:
         OSError: when a TFRecord file cannot be opened or read.
     """
-    items = _read_examples(shard, names) if shard.is_tfrecord else _files(shard)
-    for record, load in items:
-        yield record, load if shard.part is None or record.index in shard.part else Kept()
+    if shard.part is not None:
+        for record, load in (
+            _read_examples(shard, names) if shard.is_tfrecord else _read_files(shard)
+        ):
+            yield record, load if record.index in shard.part else Kept()
+    elif shard.is_tfrecord:
+        yield from _read_examples(shard, names)
+    else:
+        files = _read_files(shard)
+        yield from _fetch_ahead(files) if storage.is_remote(shard.root) else files
 
 
-def _files(shard: Shard) -> Iterator[Item[Load]]:
+def _read_files(shard: Shard) -> Iterator[tuple[Record, "_FileLoad"]]:
     for index, file in enumerate(shard.files):
         record = Record(
             index=index,
@@ -59,6 +71,26 @@ def _files(shard: Shard) -> Iterator[Item[Load]]:
             output_name=file.output_name,
         )
         yield record, _FileLoad(os.path.join(shard.root, file.path))
+
+
+def _fetch_ahead(files: Iterator[tuple[Record, "_FileLoad"]]) -> Iterator[Item[Load]]:
+    """Where each file is a request, many are under way, and more than there are cores."""
+    pending: deque[tuple[Record, Future[bytes]]] = deque()
+    size = 0
+    try:
+        for record, load in files:
+            pending.append((record, _FETCHERS.submit(load)))
+            size += record.bytes_in
+            while len(pending) > _AHEAD_FILES or (size > _AHEAD_BYTES and len(pending) > 1):
+                first, future = pending.popleft()
+                size -= first.bytes_in
+                yield first, future.result
+        while pending:
+            first, future = pending.popleft()
+            yield first, future.result
+    finally:  # of those that nobody was given
+        for _, future in pending:
+            future.cancel()
 
 
 class _FileLoad:

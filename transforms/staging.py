@@ -6,6 +6,7 @@ fetched once per process, into a folder that goes with the process (see scratch)
 
 import os
 import re
+import tempfile
 import threading
 
 from models.errors import ModelError, UserError
@@ -34,7 +35,7 @@ def local_model(path: str, fingerprint: str = "") -> str:
         key = (os.getpid(), path)
         if key not in _staged:
             try:
-                _staged[key] = _fetch(path)
+                _staged.update(((key[0], place), local) for place, local in _fetch(path).items())
             except OSError as error:
                 where = error.filename or path
                 raise ModelError(f"cannot read the model at {where}: {error.strerror}") from error
@@ -47,30 +48,34 @@ def local_model(path: str, fingerprint: str = "") -> str:
         return _staged[key]
 
 
-def _fetch(path: str) -> str:
+def _fetch(path: str) -> dict[str, str]:
+    """Where the model at a path is now, and its newest version if it is a folder of some."""
     names = [name for name, size in storage.list_files(path) if size >= 0]
     if not names:
         raise ModelError(
             f"{path}: there is no such folder; --model names the folder of a SavedModel"
         )
-    wanted = [name for name in names if _is_wanted(name, names)]
-    number = sum(pid == os.getpid() for pid, _ in _staged)
+    newest = _newest(names)
+    # all of the model, or of its newest version; of others below the file that makes them one
+    wanted = [
+        name
+        for name in names
+        if _PROTO in names
+        or (newest and name.startswith(f"{newest}/"))
+        or re.fullmatch(rf"[^/]+/{_PROTO}", name)
+    ]
     # the folder's own name is kept, for texts and cards
-    target = os.path.join(scratch.folder(), f"model-{number}", os.path.basename(path))
-    os.makedirs(target)
+    above = tempfile.mkdtemp(prefix="model-", dir=scratch.folder())
+    target = os.path.join(above, os.path.basename(path))
+    os.mkdir(target)
     storage.fetch(path, wanted, target)
-    return target
+    return {path: target} | ({f"{path}/{newest}": f"{target}/{newest}"} if newest else {})
 
 
-def _is_wanted(name: str, names: list[str]) -> bool:
-    """All of the model, or of its newest version; of others below the file that makes them one."""
-    if _PROTO in names:
-        return True
-    versions = [found for found in names if re.fullmatch(rf"[0-9]+/{_PROTO}", found)]
-    newest = max(versions, key=lambda found: int(found.partition("/")[0]), default=None)
-    if newest is not None and name.startswith(newest.removesuffix(_PROTO)):
-        return True
-    return re.fullmatch(rf"[^/]+/{_PROTO}", name) is not None
+def _newest(names: list[str]) -> str:
+    """The newest of numbered versions, "" if the folder is itself a model, or none."""
+    versions = [name.partition("/")[0] for name in names if re.fullmatch(rf"[0-9]+/{_PROTO}", name)]
+    return "" if _PROTO in names else max(versions, key=int, default="")
 
 
 def remote_name(local: str, staged: str, path: str) -> str:

@@ -20,10 +20,10 @@ import google_crc32c
 
 from models.errors import UserError
 from transforms import paths, storage_local
-from transforms.storage_settings import NO_AUTH
 
 TEMPORARY = storage_local.TEMPORARY
 _COPY_BYTES = 1 << 20
+NO_AUTH = "PIXELMILL_NO_AUTH"  # in the environment, so that worker processes inherit it
 
 
 class Backend(Protocol):

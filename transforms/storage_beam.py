@@ -1,9 +1,9 @@
 """All other places that Beam's FileSystems can open: s3://, hdfs://, azfs://.
 
 Guarantees are weaker than elsewhere, for these interfaces know no conditions: a file is uploaded
-from a whole one on this machine's disk, and where it would grow in sight (hdfs://) under another
-name first. "Create" looks before it writes. So two attempts at one shard at the same moment may
-both write; both write the same bytes, and the later commit record stays.
+from a whole one on this machine's disk, under a hidden name, and renamed; on hdfs:// one that is
+replaced is gone for a moment. "Create" looks before it writes. So two attempts at one shard at the
+same moment may both write; both write the same bytes, and the later commit record stays.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from models.errors import UserError
 from transforms import paths, scratch
 
 _COPY_BYTES = 1 << 20
-_WHOLE_AT_ONCE = ("s3", "azfs", "gs")  # objects appear when they are closed
+_RENAMES_OVER = ("s3", "azfs")  # as a copy on the service, which replaces in one step
 
 
 def check(path: str, writes: bool) -> None:
@@ -165,20 +165,22 @@ def fetch(folder: str, names: Sequence[str], target: str) -> None:
 
 
 def _upload(source: IO[bytes], path: str) -> None:
-    """Writes a whole file. One that breaks off is never closed, for closing would publish it."""
-    whole = paths.scheme(path) in _WHOLE_AT_ONCE
-    name = path if whole else f"{path}.{secrets.token_hex(8)}"
+    """Writes a whole file under a hidden name, and renames it.
+
+    Under its own name it could not be given up: Beam's files publish what they have when they are
+    closed, and Python closes what nobody holds.
+    """
+    head, _, name = path.rpartition("/")
+    temporary = f"{head}/.{name[-48:]}.{secrets.token_hex(8)}"
     with _as_os_error(path):
-        if not whole:
-            with contextlib.suppress(Exception):  # it is there, or the place has no folders
-                FileSystems.mkdirs(paths.parent(path))
-        file = FileSystems.create(name, compression_type=CompressionTypes.UNCOMPRESSED)
+        with contextlib.suppress(Exception):  # it is there, or the place has no folders
+            FileSystems.mkdirs(head)
+        file = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
         shutil.copyfileobj(source, file, _COPY_BYTES)
         file.close()
-        if not whole:
-            if is_file(path):
-                FileSystems.delete([path])
-            FileSystems.rename([name], [path])
+        if paths.scheme(path) not in _RENAMES_OVER and is_file(path):
+            FileSystems.delete([path])
+        FileSystems.rename([temporary], [path])
     if (found := size_bytes(path)) != source.tell():
         raise OSError(errno.EIO, f"{source.tell()} bytes were written, {found} are there", path)
 

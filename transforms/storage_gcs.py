@@ -96,7 +96,7 @@ def _list(prefix: str) -> Iterator[tuple[str, int]]:
 
 
 def is_file(path: str) -> bool:
-    return _facts(path) is not None
+    return _split(path)[1] != "" and _facts(path) is not None
 
 
 def is_folder(path: str) -> bool:

@@ -219,6 +219,7 @@ def _temporary(root: str, path: str, data: bytes, synced: bool) -> Iterator[str]
 
 def _make_folders(folder: str) -> None:
     """Makes a folder and those above it; their names survive a power failure."""
+    folder = os.path.abspath(folder)
     if os.path.isdir(folder):
         return
     above = os.path.dirname(folder)

@@ -68,8 +68,9 @@ def check_survey(
 
 
 def usual_size_hw(survey: Survey, largest_px: int) -> tuple[int, int]:
-    """(height, width) that most pictures have, scaled down to at most `largest_px` a side."""
-    height, width = max(survey.sizes_hw, key=lambda size: (survey.sizes_hw[size], size))
+    """(height, width) of most training pictures, scaled down to at most `largest_px` a side."""
+    sizes = survey.sizes_hw["train"]
+    height, width = max(sizes, key=lambda size: (sizes[size], size))
     scale = min(1.0, largest_px / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 

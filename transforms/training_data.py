@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Literal
 
 import numpy as np
@@ -87,7 +88,7 @@ class Survey:
         keys: names by part.
         counts: int64 [C] by part: pixels of the masks, or pictures, by class id.
         images: int64 [C] by part: pictures that show a class.
-        sizes_hw: how many pictures have a size.
+        sizes_hw: how many pictures of a part have a size.
         texts: names of classes by label, where the data says them.
         grey: whether all pictures are grey.
         failed: (key, failure) of examples that cannot be used.
@@ -97,7 +98,7 @@ class Survey:
     keys: dict[Part, list[str]]
     counts: dict[Part, npt.NDArray[np.int64]]
     images: dict[Part, npt.NDArray[np.int64]]
-    sizes_hw: dict[tuple[int, int], int] = dataclasses.field(default_factory=dict)
+    sizes_hw: dict[Part, dict[tuple[int, int], int]]
     texts: dict[int, str] = dataclasses.field(default_factory=dict)
     grey: bool = True
     failed: list[tuple[str, Failure]] = dataclasses.field(default_factory=list)
@@ -142,6 +143,7 @@ class TrainingSet:
             keys={"train": [], "validation": []},
             counts={"train": none, "validation": none},
             images={"train": none, "validation": none},
+            sizes_hw={"train": {}, "validation": {}},
         )
         cache: dict[Part, list[Example]] | None = {"train": [], "validation": []}
         cached_bytes = 0
@@ -160,17 +162,24 @@ class TrainingSet:
         self._cache = cache
         return found
 
-    def examples(self, part: Part, order: np.random.Generator | None = None) -> Iterator[Example]:
+    def examples(
+        self,
+        part: Part,
+        order: np.random.Generator | None = None,
+        times: Callable[[Example], int] = lambda example: 1,
+    ) -> Iterator[Example]:
         """The examples of one part; of those that cannot be used none.
 
         Args:
             order: shuffles them, or the shards when they are read again; None for their own order.
+            times: how often an example comes.
         """
         if self._cache is not None:
             examples = self._cache[part]
-            numbers = (
-                np.arange(len(examples)) if order is None else order.permutation(len(examples))
-            )
+            repeats = np.asarray([times(example) for example in examples], np.int64)
+            numbers = np.repeat(np.arange(len(examples)), repeats)
+            if order is not None:
+                order.shuffle(numbers)
             yield from (examples[number] for number in numbers)
             return
         shards = list(self._shards)
@@ -178,7 +187,7 @@ class TrainingSet:
             shards = [shards[number] for number in order.permutation(len(shards))]
         for _, example in self._read(shards):
             if not isinstance(example, Failure) and self._part(example.key) == part:
-                yield example
+                yield from repeat(example, times(example))
 
     def _part(self, key: str) -> Part:
         return "validation" if is_validation(key, self._fraction, self._split_by) else "train"
@@ -279,7 +288,8 @@ def _note(found: Survey, part: Part, example: Example) -> None:
     found.counts[part] = _sum(found.counts[part], counts)
     found.images[part] = _sum(found.images[part], (counts > 0).astype(np.int64))
     height, width = example.pixels.shape[:2]
-    found.sizes_hw[height, width] = found.sizes_hw.get((height, width), 0) + 1
+    sizes = found.sizes_hw[part]
+    sizes[height, width] = sizes.get((height, width), 0) + 1
     ids = np.flatnonzero(counts).tolist() if example.label is None else [example.label]
     for class_id in ids:
         found.first_with.setdefault(class_id, example.key)

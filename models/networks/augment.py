@@ -50,6 +50,8 @@ def augmented_crop(
         low, high = (math.log(scale) for scale in _SCALES)
         scale = tf.exp(tf.random.stateless_uniform([], seeds[0], low, high))
         side = tf.maximum(1, tf.cast(tf.round(crop_px / scale), tf.int32))
+        # a small picture is not made smaller: most of the square would be black
+        side = tf.minimum(side, tf.maximum(crop_px, tf.reduce_min(tf.shape(mask))))
     size_hw = tf.shape(mask)
     short_hw = tf.maximum(0, side - size_hw)
     before_hw = short_hw // 2

@@ -18,6 +18,7 @@ Its size, that of pooling and of the transposed convolution: models/networks/geo
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import keras
@@ -36,8 +37,8 @@ class UNetConfig:
         width: channels of the first level; doubled by each level below. A multiple of 8 for the
             norm "group".
         norm: "batch" (Ioffe & Szegedy 2015) is fastest, and exact for tiles, since its statistics
-            are fixed when it predicts. "instance" (Ulyanov et al. 2016) and "group" (Wu & He 2018)
-            also learn from batches of one or two, but look at the whole picture.
+            are fixed when it predicts (see `settle`). "instance" (Ulyanov et al. 2016) and "group"
+            (Wu & He 2018) also learn from batches of one or two, but look at the whole picture.
     """
 
     classes: int
@@ -70,20 +71,20 @@ def build_unet(config: UNetConfig) -> keras.Model:
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="to_minus1_1")(image)
     skips = []
     for level in range(config.depth):
-        x = _two_convolutions(x, config.width * 2**level, config.norm, f"down{level}")
+        x = _two_convolutions(x, config.width * 2**level, config, f"down{level}")
         skips.append(x)
         x = keras.layers.MaxPooling2D(2, name=f"pool{level}")(x)
-    x = _two_convolutions(x, config.width * 2**config.depth, config.norm, "bottom")
+    x = _two_convolutions(x, config.width * 2**config.depth, config, "bottom")
     for level in reversed(range(config.depth)):
         x = _double(x, config.width * 2**level, f"up{level}")
         x = keras.layers.Concatenate(name=f"copy{level}")([skips[level], x])
-        x = _two_convolutions(x, config.width * 2**level, config.norm, f"join{level}")
+        x = _two_convolutions(x, config.width * 2**level, config, f"join{level}")
     # float32 also where the rest computes in 16 bit: a softmax of those is too coarse
     scores = keras.layers.Conv2D(config.classes, 1, dtype="float32", name="logits")(x)
     return keras.Model(image, scores, name="unet")
 
 
-def _two_convolutions(x: Any, width: int, norm: Norm, name: str) -> Any:
+def _two_convolutions(x: Any, width: int, config: UNetConfig, name: str) -> Any:
     for step in "ab":
         x = keras.layers.Conv2D(
             width,
@@ -93,7 +94,7 @@ def _two_convolutions(x: Any, width: int, norm: Norm, name: str) -> Any:
             kernel_initializer="he_normal",
             name=f"{name}{step}",
         )(x)
-        x = _normalised(x, norm, f"{name}{step}_norm")
+        x = _normalised(x, config, f"{name}{step}_norm")
         x = keras.layers.ReLU(name=f"{name}{step}_relu")(x)
     return x
 
@@ -108,9 +109,28 @@ def _double(x: Any, width: int, name: str) -> Any:
     return keras.layers.Conv2DTranspose(width, 2, strides=2, name=name)(x)
 
 
-def _normalised(x: Any, norm: Norm, name: str) -> Any:
-    if norm == "batch":
-        # a short memory: 0.99 would need hundreds of steps, and small data has few
-        return keras.layers.BatchNormalization(momentum=0.9, name=name)(x)
-    groups = -1 if norm == "instance" else GROUPS  # -1: each channel is a group of its own
+def _normalised(x: Any, config: UNetConfig, name: str) -> Any:
+    if config.norm == "batch":
+        return keras.layers.BatchNormalization(name=name)(x)
+    groups = -1 if config.norm == "instance" else GROUPS  # -1: each channel is a group of its own
     return keras.layers.GroupNormalization(groups, name=name)(x)
+
+
+def settle(network: keras.Model, images: Iterable[Any]) -> None:
+    """Gives batch normalisation the statistics of the network as it is, from some batches.
+
+    While it trains, it keeps averages over steps whose weights were others: early in a training,
+    or where pictures are of many kinds, predictions by them are far off (Wu & Johnson 2021,
+    arXiv:2105.07576, section 3: "precise" statistics). Nothing else changes.
+
+    Args:
+        images: batches as in training, float32 [N, H, W, 3].
+    """
+    norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
+    usual = [norm.momentum for norm in norms]
+    for number, batch in enumerate(images if norms else ()):
+        for norm in norms:
+            norm.momentum = number / (number + 1)  # so that all batches count alike
+        network(batch, training=True)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum

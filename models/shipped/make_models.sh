@@ -18,7 +18,7 @@ pixelmill train generator --input "$work/digits" --output "$work/digits_generato
 pixelmill pack --input "$work/scenes" --output "$work/scene_shards"
 pixelmill train segmenter --input "$work/scene_shards/images" --output "$work/digits_segmenter" \
   --classes background,$digits --licence "$licence" \
-  --depth 3 --width 12 --crop_px 96 --augment colour,scale --batch_size 16 --epochs 14 \
+  --depth 3 --width 12 --crop_px 96 --augment colour,scale --batch_size 16 --epochs 6 --learning_rate 0.002 \
   --validation_fraction 0.1
 
 for name in digits_classifier digits_generator digits_segmenter; do

@@ -278,7 +278,7 @@ def test_the_ids_of_a_third_party_segmenter(real_data):
         ("tf_serving_testdata/saved_model_counter/00000123", {}, "--signature"),
         ("tf_serving_testdata/saved_model_half_plus_two_cpu/00000123", {}, "cannot take pixels"),
         ("fsrcnn_x2_tf1", {}, "fails on a picture of 128x192"),  # wants one channel
-        ("tfx_taxi_eval_tag_only", {}, "0 inputs"),
+        ("tfx_taxi_eval_tag_only", {}, "0 outputs of signature"),
     ],
 )
 def test_third_party_models_that_are_no_segmenters(real_data, name, card, expected):

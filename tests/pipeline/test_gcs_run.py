@@ -1,10 +1,13 @@
 """Whole jobs from gs:// to gs://, through the real client, also where the storage is unreliable."""
 
+import random
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+import faults
 import pytest
 from gcs_server import ALWAYS, GcsServer
 from support import Segment, content, run_apart
@@ -16,12 +19,22 @@ from transforms import gcs_calls
 tf = import_tensorflow()
 
 
+@pytest.fixture(scope="module")
+def few(photos: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of 12 of the pictures: each is a request or two."""
+    folder = tmp_path_factory.mktemp("few") / "few"
+    for path in sorted(Path(photos).rglob("*.*"))[::5]:
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path.parent.name)
+    return str(folder)
+
+
 @pytest.fixture
-def bucket(gcs: GcsServer, packed: str, photos: str, tiny_model: str) -> GcsServer:
+def bucket(gcs: GcsServer, packed: str, few: str, tiny_model: str) -> GcsServer:
     """A bucket with the tiny model and both kinds of input."""
     gcs.upload(tiny_model, "models/tiny")
     gcs.upload(packed, "packed")
-    gcs.upload(photos, f"in/{Path(photos).name}")
+    gcs.upload(few, "in/few")
     return gcs
 
 
@@ -54,13 +67,13 @@ def assert_same(gcs: GcsServer, tmp_path: Path, usual: Path, prefix: str = "out"
 
 @pytest.mark.parametrize("kind", ["shards", "files"])
 def test_segment_with_all_of_it_there(
-    bucket: GcsServer, packed: str, photos: str, segment: Segment, tmp_path: Path, kind: str
+    bucket: GcsServer, packed: str, few: str, segment: Segment, tmp_path: Path, kind: str
 ) -> None:
     local, there = {
         "shards": (packed, "gs://bucket/packed/*.tfrecord"),
-        "files": (photos, f"gs://bucket/in/{Path(photos).name}"),
+        "files": (few, "gs://bucket/in/few"),
     }[kind]
-    more = ["--confidence_map", "--files_per_shard=25"]
+    more = ["--confidence_map", "--files_per_shard=6"]
     assert segment(local, tmp_path / "usual", *more) == 0
     bucket.page_size = 7  # lists come by pages
     assert segment_there(there, *more) == 0
@@ -93,15 +106,17 @@ def test_status_verify_and_inspect(
     said = capsys.readouterr().out
     assert said.startswith("gs://bucket/models/tiny\n") and "/pixelmill-" not in said
     assert bucket.get("c.yaml").startswith(b"# Card of tiny")
+    card = "--model_card=gs://bucket/c.yaml"
+    assert segment_there("gs://bucket/packed", card, out="gs://bucket/out2") == 0
 
 
 def test_pack_and_generate(
-    bucket: GcsServer, photos: str, generator_model: str, tmp_path: Path
+    bucket: GcsServer, few: str, generator_model: str, tmp_path: Path
 ) -> None:
-    more = ["--images_per_shard=20"]
-    arguments = ["pack", "--input", photos, "--output", str(tmp_path / "packed"), *more]
+    more = ["--images_per_shard=6"]
+    arguments = ["pack", "--input", few, "--output", str(tmp_path / "packed"), *more]
     assert cli.main(arguments) == 0
-    there = f"gs://bucket/in/{Path(photos).name}"
+    there = "gs://bucket/in/few"
     assert cli.main(["pack", "--input", there, "--output", "gs://bucket/p", *more]) == 0
     for folder in ("images", "records"):
         for path in (tmp_path / "packed" / folder).rglob("*.*"):
@@ -122,15 +137,15 @@ def test_pack_and_generate(
 
 @pytest.mark.parametrize("kind", ["shards", "files"])
 def test_an_unreliable_storage_loses_and_doubles_nothing(
-    bucket: GcsServer, packed: str, photos: str, segment: Segment, tmp_path: Path, kind: str
+    bucket: GcsServer, packed: str, few: str, segment: Segment, tmp_path: Path, kind: str
 ) -> None:
     local, there = {
         "shards": (packed, "gs://bucket/packed/*.tfrecord"),
-        "files": (photos, f"gs://bucket/in/{Path(photos).name}"),
+        "files": (few, "gs://bucket/in/few"),
     }[kind]
-    assert segment(local, tmp_path / "usual", "--files_per_shard=10") == 0
+    assert segment(local, tmp_path / "usual", "--files_per_shard=4") == 0
     bucket.chaos(0.05, seed=1)
-    assert segment_there(there, "--files_per_shard=10") == 0
+    assert segment_there(there, "--files_per_shard=4") == 0
     assert bucket.faulty > 3, "it was reliable"
     assert_same(bucket, tmp_path, tmp_path / "usual")
 
@@ -138,12 +153,12 @@ def test_an_unreliable_storage_loses_and_doubles_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_very_unreliable_storage(
-    bucket: GcsServer, photos: str, segment: Segment, tmp_path: Path, seed: int
+    bucket: GcsServer, few: str, segment: Segment, tmp_path: Path, seed: int
 ) -> None:
-    assert segment(photos, tmp_path / "usual", "--files_per_shard=10") == 0
+    assert segment(few, tmp_path / "usual", "--files_per_shard=4") == 0
     bucket.chaos(0.25, seed)
-    there = f"gs://bucket/in/{Path(photos).name}"
-    assert segment_there(there, "--files_per_shard=10") == 0
+    there = "gs://bucket/in/few"
+    assert segment_there(there, "--files_per_shard=4") == 0
     assert_same(bucket, tmp_path, tmp_path / "usual")
 
 
@@ -214,6 +229,32 @@ def test_a_wrong_bucket_is_told_at_the_start(
     assert "gs://bucket/models/none: there is no such folder" in capsys.readouterr().err
     assert segment_there("gs://bucket/packed", "--model=gs://bucket/models") == 2
     assert "gs://bucket/models holds SavedModels in tiny" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_random_kills_of_the_whole_job(
+    bucket: GcsServer, packed: str, segment: Segment, tmp_path: Path
+) -> None:
+    assert segment(packed, tmp_path / "usual") == 0
+    model = ["--model", "gs://bucket/models/tiny", "--output", "gs://bucket/out"]
+    arguments = ["segment", "--input", "gs://bucket/packed", *model]
+    bucket.log.clear()
+    faults.start(faults.run_command, arguments, bucket.url).join()
+    assert_same(bucket, tmp_path, tmp_path / "usual")
+    requests = len(bucket.log)
+    rng, halfway = random.Random(6), 0
+    for _ in range(8):
+        bucket.delete_all("out/")
+        for _ in range(2):  # the second run is killed as well, and the third goes on
+            found = bucket.kill_at(rng.randint(1, requests), "after")
+            found.append(faults.start(faults.run_command, arguments, bucket.url))
+            found[0].join()
+            bucket.hook = None
+            halfway += 0 < len(bucket.names("out/metrics/")) < 6
+        faults.start(faults.run_command, arguments, bucket.url).join()
+        assert_same(bucket, tmp_path, tmp_path / "usual")
+    assert halfway > 2, "no kill fell between two commits"
 
 
 @pytest.mark.slow

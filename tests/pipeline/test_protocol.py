@@ -1,5 +1,6 @@
 """The commit protocol, broken at every step: docs/storage.md says what must hold."""
 
+import errno
 import json
 import random
 import shutil
@@ -16,8 +17,8 @@ from pipeline import cli
 from pipeline.checks import clean, verify
 from transforms import storage
 
-# All steps with --slow; else enough of them to see that the test works.
-EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 6])
+# All steps where it is slow; else enough of them to see that the test works.
+EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 9])
 KINDS = pytest.mark.parametrize("as_files", [False, True], ids=["shards", "files"])
 
 
@@ -66,6 +67,49 @@ def test_killed_before_every_step_a_local_run_ends_as_if_never_killed(
         assert before.items() <= committed(out).items(), f"killed before {step}: done again"
         assert tree(out) == expected, f"killed before {step}"
         assert verify(str(out)) == []
+        shutil.rmtree(out)
+
+
+@EVERY
+@KINDS
+def test_when_no_step_succeeds_any_more_nothing_is_lost(
+    source: str, tmp_path: Path, as_files: bool, every: int
+) -> None:
+    """A disk that is full from any step on; there is room again for the next run."""
+    notes, room = tmp_path / "steps", errno.ENOSPC
+    faults.start(faults.run, source, str(tmp_path / "usual"), as_files, None, str(notes)).join()
+    expected = tree(tmp_path / "usual")
+    for number, step in [*enumerate(notes.read_text().splitlines(), 1)][::every]:
+        out = tmp_path / "out"
+        process = faults.start(faults.run, source, str(out), as_files, number, "", "", room)
+        process.join()
+        assert process.exitcode is not None and process.exitcode >= 0, step
+        before = committed(out)
+        assert not [path for path in out.rglob("_tmp/*") if path.is_file()], step
+        faults.protocol_run(source, str(out), as_files)
+        assert before.items() <= committed(out).items(), f"full before {step}: done again"
+        assert tree(out) == expected, f"full before {step}"
+        shutil.rmtree(out)
+
+
+def test_cleaning_while_runs_are_at_work_takes_nothing_of_theirs(
+    source: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    faults.protocol_run(source, str(tmp_path / "usual"))
+    expected = tree(tmp_path / "usual")
+    for number in range(3):
+        runs = [faults.start(_run_slowly, source, str(out), "", number, i) for i in range(2)]
+        cleaned = 0
+        while any(process.is_alive() for process in runs):
+            if (out / "plan.jsonl").exists():
+                clean(str(out))
+                cleaned += 1
+        assert cleaned > 3
+        for process in runs:
+            process.join()
+            assert process.exitcode == 0
+        assert tree(out) == expected
         shutil.rmtree(out)
 
 
@@ -132,7 +176,7 @@ def test_killed_at_every_request_a_run_on_gs_ends_as_if_never_killed(
     for number, request in [*enumerate(requests, 1)][::every]:
         gcs.delete_all("out/")
         gcs.log.clear()
-        found = faults.victim(gcs, number, when)
+        found = gcs.kill_at(number, when)
         arguments = ("gs://bucket/in", "gs://bucket/out", as_files, None, "", gcs.url)
         found.append(faults.start(faults.run, *arguments))
         found[0].join()
@@ -187,7 +231,7 @@ def test_two_runs_at_once_both_end_and_every_shard_is_committed_once(
 ) -> None:
     faults.protocol_run(source, str(tmp_path / "usual"))
     expected = tree(tmp_path / "usual")
-    for number in range(5):
+    for number in range(3):
         out = tmp_path / f"out{number}"
         both = [faults.start(_run_slowly, source, str(out), "", number, i) for i in range(3)]
         for process in both:

@@ -132,7 +132,7 @@ def test_killed_at_every_request_on_gs(
     for number, request in [*enumerate(requests, 1)][::every]:
         start_there(gcs, source, tmp_path, as_files)
         gcs.log.clear()
-        found = faults.victim(gcs, number, when)
+        found = gcs.kill_at(number, when)
         found.append(faults.start(faults.run, *there(as_files), url=gcs.url, retry=True))
         found[0].join()
         gcs.hook = None

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,7 +95,7 @@ def test_a_segmenter_learns(unet: Path) -> None:
 
 def test_the_card_says_what_the_model_is(unet: Path) -> None:
     card = (unet / "MODEL_CARD.md").read_text()
-    for words in ("CC0-1.0", "ground, red, blue", "28x20 (40)", "| mean iou |", "33 examples"):
+    for words in ("CC0-1.0", "ground, red, blue", "28x20 (33)", "| mean iou |", "33 examples"):
         assert words in card, words
     assert card == (unet / "model" / "assets.extra" / "MODEL_CARD.md").read_text()
 
@@ -135,6 +136,7 @@ def test_inspect_needs_nothing_said(unet: Path, capsys: pytest.CaptureFixture[st
     assert cli.main(["inspect", str(unet / "model")]) == 0
     said = capsys.readouterr().out
     assert "To run it:" in said and "--value_range" not in said
+    assert "pixelmill generate" not in said  # three scores are not taken for colours
     assert "brings its own; an output sees 18 x 18 pixels" in said
 
 
@@ -197,6 +199,35 @@ def test_a_classifier_of_folders(colours: str, tmp_path: Path) -> None:
     assert answer["logits"].numpy().argmax() == 1
 
 
+def test_half_precision_trains_and_exports_float32(scenes: str, tmp_path: Path) -> None:
+    try:
+        more = ["--epochs", "2", "--precision", "float16"]
+        assert train("segmenter", scenes, tmp_path / "out", *SMALL, *more) == 0
+    finally:
+        keras.config.set_dtype_policy("float32")
+    signature = tf.saved_model.load(str(tmp_path / "out" / "model")).signatures["serving_default"]
+    assert signature.structured_outputs["logits"].dtype == tf.float32
+
+
+def test_a_generator_of_labelled_shards(
+    colours: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its pictures are as large as the data's, in colour, and `generate` needs nothing said."""
+    more = ["--epochs", "2", "--width", "4", "--batch_size", "16"]
+    assert train("generator", colours, tmp_path / "out", *more) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_bytes())
+    assert {row["name"] for row in metrics["classes"]} == {"blue", "red"}
+    assert all(row["spread"] > 0 for row in metrics["classes"])
+    assert cli.main(["inspect", str(tmp_path / "out" / "model")]) == 0
+    said = capsys.readouterr().out
+    assert "To run it:" in said and "pixelmill generate --per_class=100" in said
+    made = ["generate", "--model", str(tmp_path / "out" / "model"), "--per_class", "3"]
+    assert cli.main([*made, "--as_files", "--output", str(tmp_path / "made")]) == 0
+    for path in (tmp_path / "made" / "images").rglob("*.png"):
+        with Image.open(path) as image:
+            assert (image.mode, image.size) == ("RGB", (8, 12))
+
+
 def test_examples_of_a_group_stay_together(scenes: str, tmp_path: Path) -> None:
     more = ["--epochs", "1", "--split_by", r"s(\d)", "--validation_fraction", "0.4"]
     assert train("segmenter", scenes, tmp_path / "out", *SMALL, *more) == 0
@@ -217,6 +248,7 @@ def test_examples_of_a_group_stay_together(scenes: str, tmp_path: Path) -> None:
         ("segmenter", ["--split_by", "x9"], "is not in the name"),
         ("segmenter", ["--validation_fraction", "0"], "nothing is left to validate with"),
         ("classifier", [], "name the right one by --label_feature"),
+        ("generator", ["--precision", "float16"], "trained in float32"),
     ],
 )
 def test_wrong_data_is_refused_before_anything_is_written(

@@ -1,14 +1,16 @@
 """Reading shards: which record is which, what is an image, and what a damaged record becomes."""
 
 import os
+import time
 
 import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms import sources
 from transforms.failures import Failure
-from transforms.inputs import ImageFile, Shard
+from transforms.inputs import ImageFile, Shard, plan_input
 from transforms.sources import FeatureNames, read_shard
 from transforms.tfrecord import write_record
 
@@ -250,3 +252,23 @@ def test_a_file_name_that_is_no_utf_8_can_be_read_and_written_down(tmp_path):
     assert data == b"1"
     assert good.key == good.source == "caf\\xe9.png"
     assert gone.key == "gone-caf\\xe9.png" and failure.reason == "unreadable"
+
+
+def test_files_that_are_requests_are_fetched_ahead_in_order_and_bounded(gcs):
+    for index in range(100):
+        gcs.put(f"in/{index:03d}.png", b"%d" % index)
+    (shard,) = plan_input("gs://bucket/in", 200).shards
+    gcs.fail(path="download.*003.png", status=403, message="no access")
+    gcs.log.clear()
+    items = read_shard(shard)
+    loads = [next(items)]
+    time.sleep(0.2)
+    assert len(gcs.log) <= sources._AHEAD_FILES + 1
+    loads += items  # asked for after all were handed out
+    assert [record.key for record, _ in loads] == [f"{i:03d}.png" for i in range(100)]
+    for index, (_, load) in enumerate(loads):
+        if index == 3:
+            with pytest.raises(Failure, match="no access"):
+                load()
+        else:
+            assert load() == b"%d" % index

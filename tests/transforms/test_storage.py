@@ -143,6 +143,14 @@ def test_any_name_that_the_file_system_takes_can_be_written(tmp_path, name):
     assert storage.read_bytes(str(tmp_path / "masks" / f"{name}.png")) == b"1"
 
 
+def test_a_root_may_be_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage.write("out", "a/b/c", b"1")
+    storage.write_unsynced("out2", "c", b"2")
+    assert storage.create_once("out3", "c", b"3")
+    assert (tmp_path / "out/a/b/c").read_bytes() + (tmp_path / "out3/c").read_bytes() == b"13"
+
+
 def test_temporary_paths_are_never_shared(tmp_path):
     paths = {storage.temporary_path(str(tmp_path), "a/b/same") for _ in range(50)}
     assert len(paths) == 50

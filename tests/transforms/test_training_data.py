@@ -112,6 +112,16 @@ def test_an_order_shuffles_and_repeats(masks_plan, cache_bytes):
     assert sorted(keys(1)) == sorted(keys(2))
 
 
+@pytest.mark.parametrize("cache_bytes", [1 << 30, 1000])
+def test_an_example_comes_as_often_as_asked(masks_plan, cache_bytes):
+    data = training_set(masks_plan, cache_bytes=cache_bytes)
+    survey = data.survey()
+    order = np.random.default_rng(0)
+    keys = [e.key for e in data.examples("train", order, times=lambda e: 1 + int(e.key[1:]) % 3)]
+    for key in survey.keys["train"]:
+        assert keys.count(key) == 1 + int(key[1:]) % 3
+
+
 def test_labels_and_their_names(labels_plan):
     survey = training_set(labels_plan, "labels").survey()
     assert survey.texts == {i: f"digit {i}" for i in range(4)}
@@ -235,6 +245,6 @@ def test_an_empty_part_is_refused(masks_plan):
 
 def test_no_examples_at_all():
     none = np.zeros(0, np.int64)
-    empty = Survey(*({"train": value, "validation": value} for value in ([], none, none)))
+    empty = Survey(*({"train": value, "validation": value} for value in ([], none, none, {})))
     with pytest.raises(UserError, match="no examples"):
         check_survey(empty, "masks", None, 255, 0.01)

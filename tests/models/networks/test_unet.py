@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.networks.geometry import receptive_field
-from models.networks.unet import UNetConfig, build_unet
+from models.networks.unet import UNetConfig, build_unet, settle
 
 
 @pytest.mark.parametrize("size_hw", [(16, 16), (32, 48), (64, 16)])
@@ -53,6 +53,22 @@ def test_half_precision_answers_in_float32():
         assert network(np.zeros((1, 8, 8, 3), np.float32)).dtype == "float32"
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def test_settled_statistics_are_those_of_the_pictures():
+    network = build_unet(UNetConfig(classes=2, depth=1, width=4))
+    batches = np.random.default_rng(3).random((4, 2, 16, 16, 3), np.float32) * 255
+    weights = [np.asarray(w) for w in network.trainable_weights]
+    settle(network, batches)
+    first = keras.Model(network.inputs, network.get_layer("down0a").output)
+    seen = np.concatenate([np.asarray(first(batch)) for batch in batches])
+    norm = network.get_layer("down0a_norm")
+    np.testing.assert_allclose(norm.moving_mean, seen.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+    within = np.mean([np.asarray(first(b)).var((0, 1, 2)) for b in batches], axis=0)
+    np.testing.assert_allclose(norm.moving_variance, within, rtol=1e-3)
+    assert norm.momentum == 0.99
+    for before, after in zip(weights, network.trainable_weights, strict=True):
+        np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize(
