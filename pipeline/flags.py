@@ -156,6 +156,12 @@ def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True
     group.add_argument(
         "--overwrite", action="store_true", help="delete the run that is in OUT and start anew"
     )
+    group.add_argument(
+        "--new_run",
+        action="store_true",
+        help="put the results into a new folder below OUT, named by date and time (UTC); it is "
+        "printed, and is the --output with which that run goes on",
+    )
     _add_no_auth(group)
     group.add_argument(
         "--max_failed_fraction",

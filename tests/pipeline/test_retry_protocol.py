@@ -19,7 +19,7 @@ from transforms.shard_work import process_shard
 from transforms.sink import Sink
 
 # All steps with --slow; else enough of them to see that the test works.
-EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 13])
+EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 23])
 KINDS = pytest.mark.parametrize("as_files", [False, True], ids=["shards", "files"])
 
 

@@ -86,6 +86,7 @@ def test_a_mended_shard_with_its_rest(packed: str, segment: Segment, tmp_path: P
     assert cli.main(["verify", str(out)]) == 0
 
 
+@pytest.mark.slow
 def test_on_gs(
     gcs: GcsServer,
     damaged: Path,
@@ -193,3 +194,17 @@ def test_another_input_in_place_of_the_mended_one(
     assert cli.main(["verify", str(out)]) == 1
     assert segment(str(source), out, "--retry_failed=timeout") == 0  # the shard is what it was
     assert cli.main(["verify", str(out)]) == 0
+
+
+def test_new_runs_lie_beside_each_other(
+    photos: str, segment: Segment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "nightly"
+    assert segment(photos, out, "--new_run") == 0
+    (made,) = out.iterdir()
+    assert f"--output={made} without --new_run" in said(capsys)
+    assert segment(photos, made) == 0
+    assert "resuming" in said(capsys) and (made / "_SUCCESS").exists()
+    assert segment(photos, out, "--new_run", "--overwrite") == 2
+    assert "--new_run starts anew beside other runs" in said(capsys)
+    assert list(out.iterdir()) == [made]

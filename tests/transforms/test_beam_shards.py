@@ -99,7 +99,7 @@ def names_and_errors(expected):
 
 def test_a_bad_disk_costs_one_shard_and_the_next_run_does_only_that_one(operator):
     bad = dataclasses.replace(operator, unreadable=(SHARDS[2].name,))
-    message = "OSError: [Errno 5] Remote I/O error: '/in/2'"
+    message = "OSError: [Errno 121] Remote I/O error: '/in/2'"
     run(bad, names_and_errors((s.name, message if s is SHARDS[2] else None) for s in SHARDS))
     assert worked(operator) == [shard.name for shard in SHARDS]
     good = [shard for shard in SHARDS if shard is not SHARDS[2]]
