@@ -255,7 +255,10 @@ def delete_dead(root: str) -> list[str]:
     """Deletes temporary files whose makers are gone; those of live ones are locked."""
     removed = []
     folder = os.path.join(root, TEMPORARY)
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+    names: list[str] = []
+    with contextlib.suppress(FileNotFoundError):  # somebody else may just have cleaned up
+        names = sorted(os.listdir(folder))
+    for name in names:
         path = os.path.join(folder, name)
         if not os.path.isfile(path) or os.path.islink(path):
             continue
