@@ -108,6 +108,7 @@ def test_on_gs(
     assert not gcs.names("out/retries/")
 
 
+@pytest.mark.slow
 def test_good_records_are_not_run_again(
     damaged: Path,
     photos: str,
@@ -158,6 +159,7 @@ def test_what_is_refused(
     assert failed(out).keys() == BROKEN.keys()
 
 
+@pytest.mark.slow
 def test_a_committed_file_that_is_damaged_is_not_copied(
     packed: str, segment: Segment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
