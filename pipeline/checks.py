@@ -17,6 +17,7 @@ from transforms.commits import (
 from transforms.guard import INDEX, REFERENCE
 from transforms.inputs import Shard
 from transforms.owners import Owners
+from transforms.retry import RETRIES, replaces, usual_path
 from transforms.shard_report import FileEntry, ShardReport
 from transforms.streams import ordered_map
 
@@ -64,8 +65,9 @@ def clean(out: str) -> list[str]:
     """Deletes what attempts that died have left, and nothing that one at work may need.
 
     These are temporary files whose makers are gone; files of a committed shard that its commit
-    record does not list; and commit records of a run that was overwritten. Files of a shard that is
-    not committed stay: they may be of a live attempt, and the next one replaces them.
+    record does not list, but for those that a --retry_failed may be about to commit; and commit
+    records of a run that was overwritten. Files of a shard that is not committed stay: they may be
+    of a live attempt, and the next one replaces them.
 
     Returns:
         Paths of what was deleted, relative to OUT.
@@ -83,9 +85,7 @@ def clean(out: str) -> list[str]:
 
 def _look(out: str) -> tuple[list[str], list[str]]:
     """What is wrong, and which files are leftovers that nobody needs."""
-    run = _run(out)
-    if run.job.startswith("train"):
-        raise RunError(f"{out} is a training; verify checks runs over shards. See its metrics.json")
+    run = _run_of_shards(out)
     shards = read_plan(out).shards
     sizes = dict(storage.list_files(out))
     problems: list[str] = []
@@ -107,6 +107,13 @@ def _look(out: str) -> tuple[list[str], list[str]]:
             else:
                 committed.add(shard.name)
                 known.update([commit_path(shard.name), *(file.path for file in report.files)])
+                usual = {usual_path(file.path) for file in report.files}
+                if not usual <= known:
+                    known |= usual
+                    problems.append(
+                        f"{commit_path(shard.name)}: its files are still in {RETRIES}/, where "
+                        "--retry_failed was cut short; the command of this run puts them in place"
+                    )
                 problems += _check_shard(out, report, sizes, pool)
     if f"{REFERENCE}/{RUN}" in sizes:
         for found, more in zip((problems, left), _look(os.path.join(out, REFERENCE)), strict=True):
@@ -115,7 +122,12 @@ def _look(out: str) -> tuple[list[str], list[str]]:
         problems.append(f"{SUCCESS} is missing: give the command of the run again to finish it")
     owners = Owners(shards)
     for path in _strangers(sizes, known):
-        owner = owners.of(path)
+        owner = owners.of(usual_path(path))
+        if owner is not None and replaces(path) and replaces(path) == _record_crc32c(out, owner):
+            problems.append(
+                f"{path}: of a --retry_failed that has not ended; the same command ends it"
+            )
+            continue
         if owner is None:
             problems.append(f"{path}: foreign, it belongs to no committed shard")
         elif owner in committed:
@@ -124,6 +136,20 @@ def _look(out: str) -> tuple[list[str], list[str]]:
                 f"{path}: left over, it belongs to no committed shard; verify --clean deletes it"
             )
     return problems, left
+
+
+def _record_crc32c(out: str, shard_name: str) -> str:
+    try:
+        return storage.file_crc32c(os.path.join(out, commit_path(shard_name)))
+    except FileNotFoundError:  # deleted since it was listed
+        return ""
+
+
+def _run_of_shards(out: str) -> Run:
+    run = _run(out)
+    if run.job.startswith("train"):
+        raise RunError(f"{out} is a training; verify checks runs over shards. See its metrics.json")
+    return run
 
 
 def _run(out: str) -> Run:

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from transforms.failures import REASONS
+
 
 def join_negative_values(arguments: list[str]) -> list[str]:
     """Lets `--value_range -1,1` be written with a space: argparse takes -1,1 for a flag."""
@@ -143,3 +145,14 @@ def size(text: str) -> tuple[int, int]:
     if match is None or int(match[1]) < 1 or int(match[2]) < 1:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH like 512x512, got {text!r}")
     return int(match[1]), int(match[2])
+
+
+def reasons(text: str) -> frozenset[str]:
+    """Reasons of failures, "all" for all of them. Raises ArgumentTypeError."""
+    if text == "all":
+        return frozenset(REASONS)
+    found = frozenset(part.strip() for part in text.split(","))
+    if not found <= REASONS.keys():
+        unknown = ", ".join(sorted(found - REASONS.keys()))
+        raise argparse.ArgumentTypeError(f"{unknown} is no reason; they are {', '.join(REASONS)}")
+    return found

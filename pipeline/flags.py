@@ -12,6 +12,7 @@ from pipeline.flag_values import (
     percent,
     positive,
     positive_or_auto,
+    reasons,
     seconds,
     size,
     whole,
@@ -156,6 +157,12 @@ def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True
     group.add_argument("--output", required=True, metavar="OUT", help="folder for the results")
     group.add_argument(
         "--overwrite", action="store_true", help="delete the run that is in OUT and start anew"
+    )
+    group.add_argument(
+        "--new_run",
+        action="store_true",
+        help="put the results into a new folder below OUT, named by date and time (UTC); it is "
+        "printed, and is the --output with which that run goes on",
     )
     _add_no_auth(group)
     group.add_argument(
@@ -304,6 +311,15 @@ def _add_generate_flags(command: argparse.ArgumentParser) -> None:
 
 def _add_segment_flags(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("segmenting")
+    group.add_argument(
+        "--retry_failed",
+        nargs="?",
+        type=reasons,
+        const=reasons("all"),
+        metavar="REASON,...",
+        help="process again what has failed in committed shards, of all reasons or of some "
+        "(model_error,timeout), and merge it in",
+    )
     group.add_argument(
         "--files_per_shard",
         type=positive,

@@ -30,6 +30,8 @@ from transforms.decode import DecodePolicy
 from transforms.failures import Failure
 from transforms.inputs import Plan, cut, cut_images, pair_masks, plan_input
 from transforms.listing import InputError, list_input
+from transforms.retry import RETRIES
+from transforms.shard_report import Totals
 from transforms.shard_work import Operator
 from transforms.sink import Sink
 from transforms.sources import FeatureNames, read_shard
@@ -236,28 +238,39 @@ def run_shards(
 ) -> int:
     """Runs an operator over a plan; `prepare` is called before any shard. Returns the exit code."""
     out = operator.sink.root
-    operator = dataclasses.replace(
-        operator, sink=dataclasses.replace(operator.sink, run=run.digest)
-    )
+    reasons = frozenset(getattr(flags, "retry_failed", None) or ())
+    if reasons:
+        run_files.accept_mended(out, run, plan)
     resumed = run_files.begin(out, run, plan, flags.overwrite)
+    run = resumed or run
+    sink = dataclasses.replace(operator.sink, run=run.digest, retry=reasons)
+    operator = dataclasses.replace(operator, sink=sink)
     binding: Binding | None = getattr(operator, "binding", None)
     if binding is not None and binding.classes:
         run_files.write_legend(out, binding.classes, binding.colors)
-    _say_start(run, plan, out, resumed)
+    _say_start(run, plan, out, resumed is not None)
     begin = time.monotonic()
     planned = {shard.name for shard in plan.shards}
     totals = None
     if planned <= committed_names(out):
         with contextlib.suppress(UserError):  # of a damaged record: the pipeline names its shard
             totals = committed_totals(out, planned, flags.max_failed_fraction, run.digest)
-    if totals is not None and totals.shards == len(planned):
-        run_files.finish(totals, out)
+    if totals is not None and totals.shards == len(planned) and not _is_more_to_do(totals, sink):
+        run_files.finish(totals, out, flags.max_failed_fraction)
     else:
         if prepare is not None:
             prepare()
         process(plan, operator, flags.max_failed_fraction, options, run.job)
     print(summary(out, time.monotonic() - begin))
     return exit_code(out)
+
+
+def _is_more_to_do(totals: Totals, sink: Sink) -> bool:
+    """Whether committed shards are to be touched: retried, or settled after a retry that died."""
+    if not sink.retry.isdisjoint(totals.failed_by_reason):
+        return True
+    left = os.path.join(sink.root, RETRIES)
+    return storage.is_folder(left) and next(storage.list_files(left), None) is not None
 
 
 def process(
@@ -272,7 +285,7 @@ def process(
             | "ReadPlan" >> ReadPlan(os.path.join(out, run_files.PLAN))  # Shard
             | "ProcessShards" >> ProcessShards(operator)  # ShardReport
             | "MergeReports" >> MergeReports(max_failed_fraction)  # Totals
-            | "Finish" >> beam.Map(run_files.finish, out)  # Totals
+            | "Finish" >> beam.Map(run_files.finish, out, max_failed_fraction)  # Totals
         )
 
     with show_progress(Progress(out, plan, job)):
@@ -282,7 +295,8 @@ def process(
 def exit_code(out: str) -> int:
     """0 for a complete run within its budget, else 1."""
     metrics = run_files.read_metrics(out)
-    return 0 if metrics["complete"] and not metrics["shards"]["over_budget"] else 1
+    over = metrics["shards"]["over_budget"] or metrics["records"]["over_budget"]
+    return 0 if metrics["complete"] and not over else 1
 
 
 def _say_start(run: run_files.Run, plan: Plan, out: str, resumed: bool) -> None:

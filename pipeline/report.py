@@ -176,6 +176,13 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
             "reasons stand under Failures; if they are acceptable, give the same command with a "
             "higher --max_failed_fraction: nothing is computed again.",
         )
+    if records.get("over_budget"):
+        return Verdict(
+            "warn",
+            f"Complete, over budget: {records['failed']:,} of {records['read']:,} images failed",
+            "That is more than --max_failed_fraction allows for the run, though not for any shard "
+            "alone: in small shards one may fail. The reasons stand under Failures.",
+        )
     if not records["read"]:
         return Verdict("warn", "Complete, but the input held no images", "Check --input.")
     if records["failed"]:

@@ -18,7 +18,8 @@ from transforms import commits, storage
 from transforms.guard import REFERENCE
 from transforms.inputs import Plan
 from transforms.live import INTERRUPTED
-from transforms.shard_report import Totals, json_lines
+from transforms.retry import RETRIES
+from transforms.shard_report import Totals, allowed_failures, json_lines
 from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 
 FORMAT = 1
@@ -30,7 +31,7 @@ DUPLICATES = "duplicates.csv"  # pictures that repeat an earlier one
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
     *(SUCCESS, commits.METRICS, METRICS, REPORT),
-    *("masks", "images", "confidence", "features", "rejected", "records", "model"),
+    *("masks", "images", "confidence", "features", "rejected", "records", RETRIES, "model"),
     *(LEGEND, "MODEL_CARD.md", "curves.csv", "curves.png", "checkpoint.npz", "best.npz"),
     *(DUPLICATES, PLAN, REFERENCE, storage.TEMPORARY, RUN),
 )
@@ -50,23 +51,25 @@ class Run:
         job: "segment" or "pack".
         identity: all that decides the bytes of the output. A resumed run must have the same.
         notes: what a person may want to know besides.
+        first_digest: of the identity that the run began with, where that has changed since.
     """
 
     job: str
     identity: Mapping[str, Any]
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    first_digest: str = ""
 
     @property
     def digest(self) -> str:
         """What its shards' commit records are marked with."""
-        return commits.run_digest(self.job, self.identity)
+        return self.first_digest or commits.run_digest(self.job, self.identity)
 
 
-def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> bool:
+def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> Run | None:
     """Prepares OUT: new, or resumed when it holds the same run.
 
     Returns:
-        True when it is resumed.
+        The run that is resumed, None when it is new.
 
     Raises:
         RunError: OUT holds something else, or a different run, or cannot be written.
@@ -88,7 +91,43 @@ def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> bool:
             storage.delete(os.path.join(out, SUCCESS))
     except OSError as error:
         raise RunError(f"cannot write to {error.filename or out}: {error.strerror}") from error
-    return stored is not None
+    return stored
+
+
+def accept_mended(out: str, run: Run, plan: Plan) -> None:
+    """Lets files of the input differ from those that the run began with, in size but not in name.
+
+    run.json then describes the input as it is now, so that the same command goes on later. What
+    marks the commit records stays.
+
+    Raises:
+        RunError: OUT holds no run, or one over other files.
+        OSError: the storage failed.
+    """
+    stored = read_run(out)
+    if stored is None:
+        raise RunError(f"--retry_failed: {out} holds no run; give the command without it")
+    if stored.identity.get("input") == run.identity["input"]:
+        return
+    old, new = (_names(p) for p in (read_plan(out), plan))
+    for names, what in (
+        (old - new, "are gone, such as {}; put them back, if only as empty files"),
+        (new - old, "are new, such as {}; name those that the run had by --input"),
+    ):
+        if names:
+            example = what.format(storage.as_text(min(names)))
+            raise RunError(f"--retry_failed: {len(names):,} files of the input {example}")
+    identity = {**stored.identity, "input": run.identity["input"]}
+    mended = Run(stored.job, identity, stored.notes, stored.digest)
+    if _flat(identity) == _flat(run.identity):  # else begin() tells what differs
+        storage.write(out, RUN, _run_json(mended))
+
+
+def _names(plan: Plan) -> set[str]:
+    shards = [(shard, file.path) for shard in plan.shards for file in shard.files]
+    return {f"{shard.root}/{path}" for shard, path in shards} | {
+        shard.root for shard in plan.shards if shard.is_tfrecord
+    }
 
 
 def _check_empty(out: str) -> None:
@@ -112,7 +151,7 @@ def read_run(out: str) -> Run | None:
         fields = json.loads(storage.read_bytes(path))
         if fields["format"] != FORMAT:
             raise RunError(f"{path} is of another version of pixelmill ({fields['pixelmill']})")
-        return Run(fields["job"], fields["identity"], fields["notes"])
+        return Run(fields["job"], fields["identity"], fields["notes"], fields.get("digest") or "")
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -141,6 +180,7 @@ def _run_json(run: Run) -> bytes:
         "job": run.job,
         "identity": run.identity,
         "notes": run.notes,
+        **({"digest": run.first_digest} if run.first_digest else {}),
         "versions": {name: version(name) for name in _VERSIONS_OF}
         | {"python": platform.python_version()},
         "clock": {"created": round(time.time(), 3)},
@@ -212,7 +252,7 @@ def default_color(class_id: int) -> str:
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 
 
-def finish(totals: Totals, out: str) -> Totals:
+def finish(totals: Totals, out: str, max_failed_fraction: float = 1.0) -> Totals:
     """Writes metrics.json, the report, and _SUCCESS when the run is complete. May run twice.
 
     After an interruption there is nothing to tell: the run will go on.
@@ -227,6 +267,8 @@ def finish(totals: Totals, out: str) -> Totals:
     metrics = metrics_of(totals, planned, _read_legend(out))
     if run is not None and run.job == "generate":
         metrics["scorecard"] = _scorecard(out, plan, run, metrics["sums"])
+    allowed = allowed_failures(totals.read, max_failed_fraction)
+    metrics["records"]["over_budget"] = totals.failed > allowed
     storage.write(out, METRICS, json_lines(metrics))
     if run is None or run.job != "describe":
         write_report(out)

@@ -49,6 +49,11 @@ def summary(out: str, took_s: float) -> str:
             "  OVER BUDGET  shards that are cut, have no good image, or more failures than "
             f"--max_failed_fraction: {shards['over_budget']:,}, such as {names}; see records/"
         )
+    elif records["over_budget"]:
+        lines.append(
+            f"  OVER BUDGET  {records['failed']:,} failures are more than --max_failed_fraction "
+            "allows for the run, though not for any shard alone; see records/"
+        )
     if not metrics["complete"]:
         lines.append("  NOT COMPLETE  give the same command again to go on")
     return "\n".join([*lines, "", f"report: {os.path.join(out, REPORT)}"])

@@ -25,10 +25,10 @@ PRIMITIVES = ("link", "replace", "unlink", "mkdir", "rmdir", "fsync")
 _FREEING = ("unlink", "rmdir")  # need no room
 
 
-def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+def start(target: Callable[..., None], *arguments: Any, **named: Any) -> BaseProcess:
     """Runs a function in a new process whose imports are done."""
     _SPAWN.set_forkserver_preload(_PRELOAD)
-    process = _SPAWN.Process(target=target, args=arguments)
+    process = _SPAWN.Process(target=target, args=arguments, kwargs=named)
     process.start()
     return process
 
@@ -71,12 +71,14 @@ def protocol_run(
     *,
     work: str = "usual",
     overwrite: bool = False,
+    retry: bool = False,
     pause_s: float = 0.0,
 ) -> Any:
     """begin, process each shard, finish: as pipeline/jobs.py and Beam do it, in one thread.
 
     Args:
         work: part of the configuration that decides the bytes.
+        retry: what failed in committed shards.
         pause_s: before each record.
     """
     import pyarrow as pa
@@ -92,15 +94,20 @@ def protocol_run(
 
     plan = plan_input(source, 3, out)
     made = run_files.Run("segment", {"input": plan.digest(), "work": work})
-    run_files.begin(out, made, plan, overwrite)
+    if retry:
+        run_files.accept_mended(out, made, plan)
+    made = run_files.begin(out, made, plan, overwrite) or made
     run_files.write_legend(out, ["a", "b"], [])
-    sink = Sink(out, "masks", as_files, pa.schema([]), made.digest)
+    reasons = frozenset(["truncated"]) if retry else frozenset()
+    sink = Sink(out, "masks", as_files, pa.schema([]), made.digest, reasons)
 
     def do(shard: Any, clock: Any) -> Any:
         for record, load in read_shard(shard):
             time.sleep(pause_s)
-            data = load() if not isinstance(load, Failure) else b""
-            if data == b"bad":
+            data = b"" if isinstance(load, Failure) else load()
+            if isinstance(load, Failure):
+                yield record, load
+            elif data == b"bad":
                 yield record, Failure("decode", "truncated", "made to fail")
             else:
                 mask = hashlib.sha256(work.encode() + data).digest() * (1 + len(data) // 32)

@@ -18,6 +18,7 @@ from transforms.inputs import FILES_PER_SHARD, Plan, Shard, plan_input
 from transforms.segment import SegmentOperator
 from transforms.shard_report import ShardReport, Totals
 from transforms.shard_work import Operator, Work, process_shard
+from transforms.sink import Sink
 
 TODO, DONE = "todo", "done"
 
@@ -62,9 +63,9 @@ class ProcessShards(beam.PTransform):
     operator: Operator
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardReport]:
-        sorted_out = shards | "SetAside" >> beam.ParDo(
-            _SetAside(self.operator.sink.root)
-        ).with_outputs(TODO, DONE)
+        sorted_out = shards | "SetAside" >> beam.ParDo(_SetAside(self.operator.sink)).with_outputs(
+            TODO, DONE
+        )
         fresh = (
             sorted_out[TODO]  # Shard
             | "Spread" >> beam.Reshuffle()  # Shard
@@ -100,14 +101,15 @@ class MergeReports(beam.PTransform):
 
 
 class _SetAside(beam.DoFn):
-    """Tells committed shards from the others by one listing a worker."""
+    """Tells committed shards from the others by one listing a worker. With something to retry
+    only reading their records can tell, which all workers do."""
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
         self._names: set[str] = set()
 
     def start_bundle(self) -> None:
-        self._names = committed_names(self._root)
+        self._names = set() if self._sink.retry else committed_names(self._sink.root)
 
     def process(self, shard: Shard) -> Iterator[beam.pvalue.TaggedOutput]:
         yield beam.pvalue.TaggedOutput(DONE if shard.name in self._names else TODO, shard)

@@ -28,7 +28,7 @@ def run_in(root: str) -> str | None:
     """The digest of the run that OUT belongs to; None when there is none. Raises OSError."""
     try:
         fields = json.loads(storage.read_bytes(os.path.join(root, RUN)))
-        return run_digest(fields["job"], fields["identity"])
+        return str(fields.get("digest") or run_digest(fields["job"], fields["identity"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):

@@ -46,6 +46,14 @@ class Failure(Exception):
         self.message = message
 
 
+class Kept(Failure):
+    """Not a failure: what a retry does not work on passes by like one, and keeps what it had."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self)
+        self.stage = self.reason = self.message = ""
+
+
 class Problem(NamedTuple):
     """A Failure as it stands in reports: small and without a traceback."""
 

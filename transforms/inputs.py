@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from unicodedata import normalize
 
 from transforms.listing import InputError, Listing, list_input
 from transforms.shard_names import ShardName, is_tfrecord_name, shard_id
@@ -56,15 +57,27 @@ class Items:
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """Records of a shard by index: some, and all from a number on if one is given."""
+
+    indices: frozenset[int]
+    onwards: int | None = None
+
+    def __contains__(self, index: int) -> bool:
+        return index in self.indices or (self.onwards is not None and index >= self.onwards)
+
+
+@dataclasses.dataclass(frozen=True)
 class Shard:
     """The unit of work: a TFRecord file, whose path is `root`; a list of image files below
-    `root`; or a number of items to be made."""
+    `root`; or a number of items to be made. With a `part` only those records are worked on."""
 
     name: str
     root: str
     size_bytes: int
     files: tuple[ImageFile, ...] = ()
     items: Items | None = None
+    part: Part | None = None
 
     @property
     def is_tfrecord(self) -> bool:
@@ -173,7 +186,7 @@ def cut(listing: Listing, files_per_shard: int = FILES_PER_SHARD) -> Plan:
     for name, (path, _) in zip(names, records, strict=True):
         if not _is_text(name):
             raise InputError(f"the name of {os.fsencode(path)!r} is not UTF-8; rename the file")
-        other = owner.setdefault(name.casefold(), path)
+        other = owner.setdefault(folded(name), path)
         if other != path:
             raise InputError(f"{other} and {path} would both become shard {name}; name one")
     _check_paths([f"{name}.tfrecord" for name in names])
@@ -207,20 +220,21 @@ def cut_images(
 def output_names(paths: Sequence[str]) -> dict[str, str]:
     """Output name of each image: its path without extension, or with it where that is not unique.
 
-    Names that differ only by case count as the same, for file systems that cannot tell them apart.
+    Names that differ only by case or by Unicode's ways to write one letter (é as one code point
+    or two) count as the same, for file systems that cannot tell them apart.
 
     Raises:
-        InputError: when even the full paths differ only by case.
+        InputError: when even the full paths differ only so, or a name can be none of a file.
     """
-    folded = [os.path.splitext(path)[0].casefold() for path in paths]
-    shared = {stem for stem, n in _counts(folded).items() if n > 1}
+    stems = [folded(os.path.splitext(path)[0]) for path in paths]
+    shared = {stem for stem, n in _counts(stems).items() if n > 1}
     names = {
         path: path if stem in shared else os.path.splitext(path)[0]
-        for path, stem in zip(paths, folded, strict=True)
+        for path, stem in zip(paths, stems, strict=True)
     }
     owner: dict[str, str] = {}
     for path, name in names.items():
-        other = owner.setdefault(name.casefold(), path)
+        other = owner.setdefault(folded(name), path)
         if other != path:
             raise InputError(f"{other} and {path} would be written to one file; rename one")
     _check_paths([f"{name}.png" for name in names.values()])
@@ -228,18 +242,28 @@ def output_names(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _check_paths(paths: Sequence[str]) -> None:
-    """Raises InputError when outputs cannot all exist: one is another's folder, or too long."""
+    """Raises InputError when outputs cannot all exist: one is another's folder, or no name."""
     folders: set[str] = set()
     for path in paths:
-        folder = os.path.dirname(path.casefold())
+        folder = os.path.dirname(folded(path))
         while folder and folder not in folders:
             folders.add(folder)
             folder = os.path.dirname(folder)
     for path in paths:
-        if path.casefold() in folders:
+        if folded(path) in folders:
             raise InputError(f"{path} would be written beside a folder of that name; rename one")
-        if len(os.fsencode(os.path.basename(path))) > _NAME_BYTES:
+        # names of objects, which know fewer rules than those of files
+        parts = path.split("/")
+        if max(len(os.fsencode(part)) for part in parts) > _NAME_BYTES:
             raise InputError(f"the name {path} is over {_NAME_BYTES} bytes; shorten the input's")
+        if "\0" in path or not {"", ".", ".."}.isdisjoint(parts):
+            raise InputError(f"{path!r} cannot be the name of a file; rename the input's")
+
+
+def folded(name: str) -> str:
+    """The same for names that some file system cannot tell apart (Unicode's canonical caseless
+    matching); ones that only look alike stay different."""
+    return normalize("NFC", normalize("NFD", name).casefold())
 
 
 def pair_masks(files: Sequence[tuple[str, int]]) -> tuple[list[tuple[str, int]], dict[str, str]]:

@@ -19,7 +19,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import google_crc32c
@@ -63,6 +63,16 @@ _COMMON_COLUMNS = [
 ]
 
 
+def picture_path(sink: "Sink", shard_name: str) -> str:
+    """The TFRecord file of a shard, relative to OUT."""
+    return f"{sink.kind}/{shard_name}.tfrecord"
+
+
+def records_path(shard_name: str) -> str:
+    """The table of a shard's records, relative to OUT."""
+    return f"{RECORDS}/{shard_name}.parquet"
+
+
 @dataclasses.dataclass(frozen=True)
 class Sink:
     """Where shards go.
@@ -73,6 +83,7 @@ class Sink:
         as_files: write a tree of picture files, OUT/<kind>/<output name>, instead of TFRecords.
         columns: of the records file, after the common ones.
         run: which run OUT belongs to, see run_digest; "" outside of runs.
+        retry: reasons for which failed records of committed shards are tried again.
     """
 
     root: str
@@ -80,6 +91,7 @@ class Sink:
     as_files: bool
     columns: pa.Schema
     run: str = ""
+    retry: frozenset[str] = frozenset()
 
     def committed(self, shard: Shard) -> ShardReport | None:
         """The report of a shard that is committed, else None. Raises OSError, UserError."""
@@ -97,9 +109,11 @@ class Sink:
             raise OSError(errno.ECANCELED, "another run has taken over this folder", self.root)
 
     @contextlib.contextmanager
-    def open(self, shard: Shard, clock: Clock) -> Iterator["ShardWriter"]:
+    def open(
+        self, shard: Shard, clock: Clock, kind: "type[ShardWriter] | None" = None
+    ) -> Iterator["ShardWriter"]:
         """A writer for one attempt. What it did not commit is gone when the block ends."""
-        writer = ShardWriter(self, shard, clock)
+        writer = (kind or ShardWriter)(self, shard, clock)
         try:
             yield writer
         finally:
@@ -110,13 +124,13 @@ class ShardWriter:
     """One attempt to write a shard. Takes results in order; `commit` makes them real."""
 
     def __init__(self, sink: Sink, shard: Shard, clock: Clock) -> None:
+        self.shard = shard
         self._sink = sink
-        self._shard = shard
         self._clock = clock
-        self._pictures: PictureFiles | _PictureRecords = (
-            PictureFiles(sink.root, sink.kind, self._may_replace)
+        self._pictures: PictureFiles | PictureRecords = (
+            PictureFiles(sink.root, sink.kind, self._may_replace, self._place)
             if sink.as_files
-            else _PictureRecords(sink, shard)
+            else PictureRecords(sink, shard, self._place)
         )
         self._rows: list[dict[str, Any]] = []
         self._features: list[bytes] = []
@@ -176,16 +190,25 @@ class ShardWriter:
         Raises:
             OSError: the storage failed; nothing is committed.
         """
-        if self._shard.records not in (None, len(self._rows)):
-            raise ValueError(f"{len(self._rows)} of {self._shard.records} records came through")
-        if (first := self._sink.committed(self._shard)) is not None:
+        self._check_complete()
+        if (first := self._sink.committed(self.shard)) is not None:
             return first
+        return self._create(self._report(self._publish()))
+
+    def _check_complete(self) -> None:
+        if self.shard.records not in (None, len(self._rows)):
+            raise ValueError(f"{len(self._rows)} of {self.shard.records} records came through")
+
+    def _publish(self) -> list[FileEntry]:
         with self._clock("commit"):
             files = self._pictures.publish(self._may_replace)
             files += [self._write(path, data) for path, data in self._extra_files.items()]
             files.append(self._write_records())
-        report = ShardReport(
-            shard=self._shard.name,
+        return files
+
+    def _report(self, files: Sequence[FileEntry]) -> ShardReport:
+        return ShardReport(
+            shard=self.shard.name,
             run=self._sink.run,
             read=len(self._rows),
             written=len(self._rows) - self.failed,
@@ -202,17 +225,16 @@ class ShardWriter:
                 "microseconds": self._clock.microseconds(),
             },
         )
-        return self._create(report)
 
     def _create(self, report: ShardReport) -> ShardReport:
         """Creates the commit record, or returns the one of the attempt that was first."""
-        path = commit_path(self._shard.name)
+        path = commit_path(self.shard.name)
         self._sink.check_owner()
         for _ in range(_TRIES):
             if storage.create_once(self._sink.root, path, report.to_json()):
                 self._pictures.committed()
                 return report
-            first = read_commit(self._sink.root, self._shard.name)
+            first = read_commit(self._sink.root, self.shard.name)
             if first is not None and self._sink.run in ("", first.run):
                 return first
             if first is not None:  # left by a zombie of a run that was overwritten
@@ -223,7 +245,11 @@ class ShardWriter:
         )
 
     def _may_replace(self) -> None:
-        self._sink.may_replace(self._shard)
+        self._sink.may_replace(self.shard)
+
+    def _place(self, path: str, crc32c: str) -> str:
+        """Where in OUT a file of the shard is written, by its path and content."""
+        return path
 
     def discard(self) -> None:
         """Deletes what is left under temporary names."""
@@ -236,33 +262,42 @@ class ShardWriter:
             table = table.append_column("features", features)
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer, compression="zstd")
-        return self._write(f"{RECORDS}/{self._shard.name}.parquet", buffer.getvalue().to_pybytes())
+        return self._write(records_path(self.shard.name), buffer.getvalue().to_pybytes())
 
     def _write(self, path: str, data: bytes) -> FileEntry:
+        crc32c = storage.crc32c(data)
+        path = self._place(path, crc32c)
         storage.write(self._sink.root, path, data, self._may_replace)
-        return FileEntry(path, len(data), storage.crc32c(data))
+        return FileEntry(path, len(data), crc32c)
 
 
-class _PictureRecords:
+class PictureRecords:
     """One TFRecord file of tf.Examples; grows under a temporary name."""
 
-    def __init__(self, sink: Sink, shard: Shard) -> None:
+    def __init__(self, sink: Sink, shard: Shard, place: Callable[[str, str], str]) -> None:
         self._root = sink.root
-        self._path = f"{sink.kind}/{shard.name}.tfrecord"
+        self._path = picture_path(sink, shard.name)
+        self._place = place
         self._temporary = storage.temporary_path(sink.root, shard.name)
         self._file = _Measured(storage.open_new(self._temporary))
 
     def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
         write_record(self._file, _example(record, outputs))  # type: ignore[arg-type]
 
+    def keep(self, example: bytes) -> None:
+        """Takes a serialized example as it is."""
+        write_record(self._file, example)  # type: ignore[arg-type]
+
     def fail(self, record: Record) -> None:
         """A failed record has no example."""
 
     def publish(self, may_replace: Callable[[], None]) -> list[FileEntry]:
         self._file.sync()  # not closed yet: that would take its lock
-        storage.publish(self._temporary, os.path.join(self._root, self._path), may_replace)
+        crc32c = f"{self._file.crc32c:08x}"
+        path = self._place(self._path, crc32c)
+        storage.publish(self._temporary, os.path.join(self._root, path), may_replace)
         self._file.close()
-        return [FileEntry(self._path, self._file.size_bytes, f"{self._file.crc32c:08x}")]
+        return [FileEntry(path, self._file.size_bytes, crc32c)]
 
     def committed(self) -> None:
         """Nothing is left to do."""

@@ -1,7 +1,7 @@
 """Writing pictures as a tree of files: each is published as it comes, whole."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from transforms import storage
@@ -20,8 +20,15 @@ class PictureFiles:
     by a later call.
     """
 
-    def __init__(self, root: str, kind: str, may_replace: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        root: str,
+        kind: str,
+        may_replace: Callable[[], None],
+        place: Callable[[str, str], str],
+    ) -> None:
         self._root = root
+        self._place = place
         self._kinds = (kind, "confidence")
         self._may_replace = may_replace
         self._remote = storage.is_remote(root)
@@ -32,14 +39,19 @@ class PictureFiles:
     def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
         """Raises OSError."""
         for kind, picture in outputs.items():
-            path, data = f"{kind}/{record.output_name}.{picture.format}", picture.data
+            data, crc32c = picture.data, storage.crc32c(picture.data)
+            path = self._place(f"{kind}/{record.output_name}.{picture.format}", crc32c)
             if self._remote:
                 while len(self._pending) >= _UNDER_WAY:
                     self._pending.popleft().result()
                 self._pending.append(_UPLOADS.submit(self._write, path, data))
             else:
                 self._write(path, data)
-            self._files.append(FileEntry(path, len(data), storage.crc32c(data)))
+            self._files.append(FileEntry(path, len(data), crc32c))
+
+    def keep(self, files: Sequence[FileEntry]) -> None:
+        """Takes pictures that are there already."""
+        self._files.extend(files)
 
     def _write(self, path: str, data: bytes) -> None:
         storage.write_unsynced(self._root, path, data, self._may_replace)

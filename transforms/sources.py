@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from models.loading import import_tensorflow
 from transforms import storage
-from transforms.failures import Failure
+from transforms.failures import Failure, Kept
 from transforms.inputs import Shard
 from transforms.records import Item, Record
 from transforms.tfrecord import BadRecord, read_records
@@ -44,14 +44,21 @@ def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[I
         shard: a TFRecord file of tf.Examples, or a list of image files.
         names: of the features that matter in a tf.Example.
 
+    Records that are not in the shard's part, if it has one, come as Kept.
+
     Raises:
         OSError: when a TFRecord file cannot be opened or read.
     """
-    if shard.is_tfrecord:
+    if shard.part is not None:
+        for record, load in (
+            _read_examples(shard, names) if shard.is_tfrecord else _read_files(shard)
+        ):
+            yield record, load if record.index in shard.part else Kept()
+    elif shard.is_tfrecord:
         yield from _read_examples(shard, names)
-        return
-    files = _read_files(shard)
-    yield from _fetch_ahead(files) if storage.is_remote(shard.root) else files
+    else:
+        files = _read_files(shard)
+        yield from _fetch_ahead(files) if storage.is_remote(shard.root) else files
 
 
 def _read_files(shard: Shard) -> Iterator[tuple[Record, "_FileLoad"]]:

@@ -12,6 +12,7 @@ are OSErrors with `strerror` and `filename`.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Protocol
 
@@ -21,6 +22,7 @@ from models.errors import UserError
 from transforms import paths, storage_local
 
 TEMPORARY = storage_local.TEMPORARY
+_COPY_BYTES = 1 << 20
 NO_AUTH = "PIXELMILL_NO_AUTH"  # in the environment, so that worker processes inherit it
 
 
@@ -43,6 +45,7 @@ class Backend(Protocol):
     ) -> None: ...
     def sync_all(self, root: str, paths: Sequence[str]) -> None: ...
     def create(self, root: str, path: str, data: bytes) -> bool: ...
+    def exchange(self, root: str, path: str, old: bytes, new: bytes) -> bool: ...
     def delete(self, path: str) -> None: ...
     def delete_tree(self, path: str) -> None: ...
     def delete_dead(self, root: str) -> list[str]: ...
@@ -210,6 +213,27 @@ def create_once(root: str, path: str, data: bytes) -> bool:
         True when this call made the file, False when it was there before; it then stays as it was.
     """
     return _backend(root).create(root, path, data)
+
+
+def exchange(root: str, path: str, old: bytes, new: bytes) -> bool:
+    """Replaces the content of root/path in one step, if it is just `old`: of many one succeeds.
+
+    Returns:
+        True when this call did it, False when the file is another by now, or gone.
+    """
+    return _backend(root).exchange(root, path, old, new)
+
+
+def copy(root: str, source: str, path: str, may_replace: Callable[[], None] = _yes) -> None:
+    """Copies root/source to root/path, which appears whole (see publish). Raises OSError."""
+    temporary = temporary_path(root, path)
+    try:
+        with open_read(os.path.join(root, source)) as file, open_new(temporary) as copied:
+            shutil.copyfileobj(file, copied, _COPY_BYTES)
+            sync(copied)  # not closed yet: that would take its lock
+            publish(temporary, os.path.join(root, path), may_replace)
+    finally:
+        storage_local.delete(temporary)
 
 
 def delete(path: str) -> None:

@@ -230,6 +230,25 @@ def create(root: str, path: str, data: bytes) -> bool:
     raise OSError(errno.EBUSY, f"it came and went {_TRIES} times", final)
 
 
+def exchange(root: str, path: str, old: bytes, new: bytes) -> bool:
+    final = f"{root}/{path}"
+    for tries in range(_TRIES):
+        found = _facts(final)
+        if tries and found is not None and found[1:] == _content(new):
+            return True  # stored, though the answer to it was lost
+        if found is None or found[1:] != _content(old):
+            return False
+        generation = found.generation
+        with contextlib.suppress(api.PreconditionFailed):
+            call(
+                final,
+                lambda: _upload(final, new, generation),  # noqa: B023
+                refused=(api.PreconditionFailed,),
+            )
+            return True
+    raise OSError(errno.EBUSY, f"it was replaced by others {_TRIES} times meanwhile", final)
+
+
 def delete(path: str) -> None:
     blob = _blob(path)
     with contextlib.suppress(api.NotFound):  # also when the answer to a first request was lost

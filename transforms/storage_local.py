@@ -173,19 +173,33 @@ def create(root: str, path: str, data: bytes) -> bool:
 
 
 def _create_without_links(temporary: str, final: str) -> bool:
-    """For file systems that know no hard links: a lock on the folder decides who renames.
-
-    The system drops the lock of a process that dies, so nothing is left in the way.
-    """
-    folder = os.open(os.path.dirname(final), os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    """For file systems that know no hard links: a lock on the folder decides who renames."""
+    with _locked(os.path.dirname(final)):
         if os.path.exists(final):
             return False
         os.replace(temporary, final)
         return True
+
+
+def exchange(root: str, path: str, old: bytes, new: bytes) -> bool:
+    final = os.path.join(root, path)
+    with _temporary(root, path, new, synced=True) as temporary, _locked(os.path.dirname(final)):
+        if not holds(final, old):
+            return False
+        os.replace(temporary, final)
+    sync_path(os.path.dirname(final))
+    return True
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """One at a time in a folder. The system drops the lock of a process that dies."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -241,7 +255,10 @@ def delete_dead(root: str) -> list[str]:
     """Deletes temporary files whose makers are gone; those of live ones are locked."""
     removed = []
     folder = os.path.join(root, TEMPORARY)
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+    names: list[str] = []
+    with contextlib.suppress(FileNotFoundError):  # somebody else may just have cleaned up
+        names = sorted(os.listdir(folder))
+    for name in names:
         path = os.path.join(folder, name)
         if not os.path.isfile(path) or os.path.islink(path):
             continue

@@ -6,7 +6,8 @@ The format (tensorflow/core/lib/io/record_writer.h), little endian:
 
 Read here rather than by TensorFlow because its readers stop for good at the first damaged byte,
 name no position, and open only the file systems that TensorFlow knows. A record whose data is
-damaged is skipped; a damaged length ends the file, for nothing behind it can be trusted.
+damaged, or too large to be held in memory, is skipped; a damaged length ends the file, for nothing
+behind it can be trusted.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from typing import IO
 
 import google_crc32c
 
-MAX_RECORD_BYTES = 1 << 30
+MAX_RECORD_BYTES = 1 << 28
 _GZIP_MAGIC = b"\x1f\x8b"
 _MASK_DELTA = 0xA282EAD8
 _HEADER = struct.Struct("<QI")
@@ -77,9 +78,13 @@ def _read_record(stream: "_Plain | _Gunzip", header: bytes, number: int) -> byte
             last=True,
         )
     if length > MAX_RECORD_BYTES:
+        missing = length + _FOOTER.size
+        while missing and (part := stream.read(min(missing, _CHUNK_BYTES))):
+            missing -= len(part)
+        lost = "; the file ends within it" if missing else ""
         return BadRecord(
-            f"record {number} claims {length} bytes, more than the {MAX_RECORD_BYTES} allowed",
-            last=True,
+            f"record {number} has {length} bytes, more than the {MAX_RECORD_BYTES} allowed{lost}",
+            last=missing > 0,
         )
     data = stream.read(length)
     footer = stream.read(_FOOTER.size)
@@ -135,7 +140,8 @@ class _Gunzip:
     def read(self, size: int) -> bytes:
         while len(self._ready) < size and self._inflate_more():
             pass
-        data = bytes(self._ready[:size])
+        with memoryview(self._ready) as ready:
+            data = bytes(ready[:size])
         del self._ready[:size]
         return data
 

@@ -378,6 +378,7 @@ def test_verdicts() -> None:
     assert verdict(_metrics()).headline == "Complete"
     assert verdict(_metrics(shards={"over_budget": 1})).level == "warn"
     assert verdict(_metrics(shards={"committed": 1, "over_budget": 1})).level == "bad"
+    assert verdict(_metrics(records={"over_budget": 1})).level == "warn"
     lost = {**_metrics(records={"read": 10}), "complete": False}
     assert "do not add up" in verdict(lost).headline
 

@@ -41,7 +41,13 @@ def test_masks_equal_a_plain_loop(
         assert Image.open(tmp_path / "confidence" / name).size == mask.shape[::-1]
         counted += np.bincount(mask.ravel(), minlength=CLASSES)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["records"] == {"read": 60, "written": 60, "failed": 0, "failed_by_reason": {}}
+    assert metrics["records"] == {
+        "read": 60,
+        "written": 60,
+        "failed": 0,
+        "failed_by_reason": {},
+        "over_budget": False,
+    }
     assert metrics["sums"]["class_pixels"] == counted.tolist()
     assert len({len(set(counted)), 1}) == 2, "the case is trivial: all classes are equally many"
     for name in ("confidence", "entropy", "margin"):
@@ -197,6 +203,20 @@ def test_one_bad_image_costs_one_image(
     assert (tmp_path / "strict" / "_SUCCESS").exists(), "the good ones are all there"
 
 
+def test_a_run_has_a_budget_too(photos: str, segment: Segment, tmp_path: Path) -> None:
+    """One failure in each of many small shards is too much for all of them."""
+    bad = tmp_path / "bad"
+    shutil.copytree(photos, bad)
+    for path in sorted(bad.rglob("*.*"))[::10]:
+        path.write_bytes(b"")
+    more = ["--files_per_shard=10"]
+    assert segment(str(bad), tmp_path / "out", *more, "--max_failed_fraction=0.09") == 1
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["complete"] and metrics["shards"]["over_budget"] == 0
+    assert metrics["records"]["over_budget"] and metrics["records"]["failed"] == 6
+    assert segment(str(bad), tmp_path / "out", *more, "--max_failed_fraction=0.1") == 0
+
+
 def test_a_cut_shard_loses_its_tail_and_says_so(
     packed: str, segment: Segment, tmp_path: Path
 ) -> None:
@@ -212,6 +232,7 @@ def test_a_cut_shard_loses_its_tail_and_says_so(
         "written": 59,
         "failed": 1,
         "failed_by_reason": {"rest_lost": 1},
+        "over_budget": False,
     }
 
 

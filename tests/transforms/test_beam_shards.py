@@ -46,7 +46,7 @@ class Tiny:
             log.write(f"{shard.name}\n")
         for index in range(3):
             if shard.name in self.unreadable and index == 1:
-                raise OSError(5, "Input/output error", shard.root)
+                raise OSError(121, "Remote I/O error", shard.root)
             record = Record(index, f"k{index}", shard.root, 2)
             if index == 2:
                 yield record, Failure("decode", "corrupt", "made to fail")
@@ -99,7 +99,7 @@ def names_and_errors(expected):
 
 def test_a_bad_disk_costs_one_shard_and_the_next_run_does_only_that_one(operator):
     bad = dataclasses.replace(operator, unreadable=(SHARDS[2].name,))
-    message = "OSError: [Errno 5] Input/output error: '/in/2'"
+    message = "OSError: [Errno 121] Remote I/O error: '/in/2'"
     run(bad, names_and_errors((s.name, message if s is SHARDS[2] else None) for s in SHARDS))
     assert worked(operator) == [shard.name for shard in SHARDS]
     good = [shard for shard in SHARDS if shard is not SHARDS[2]]
@@ -128,7 +128,7 @@ def test_a_bad_disk_costs_one_shard_and_the_next_run_does_only_that_one(operator
 
 def test_committed_shards_never_wait_among_the_others(operator):
     process_shard(SHARDS[1], operator.open, operator.sink)
-    sorter = _SetAside(operator.sink.root)
+    sorter = _SetAside(operator.sink)
     sorter.start_bundle()
     tags = [output.tag for shard in SHARDS for output in sorter.process(shard)]
     assert tags == [TODO, DONE, TODO, TODO]

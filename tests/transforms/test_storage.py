@@ -269,3 +269,11 @@ def publish_file(root, path, data, may_replace):
         storage.publish(temporary, f"{root}/{path}", may_replace)
     finally:
         storage.delete(temporary)
+
+
+def test_of_many_exchanges_exactly_one_wins(tmp_path):
+    storage.write(str(tmp_path), "m/a", b"old")
+    won = race(lambda number: storage.exchange(str(tmp_path), "m/a", b"old", b"%d" % number))
+    assert sum(won) == 1 and (tmp_path / "m/a").read_bytes() == b"%d" % won.index(True)
+    assert not storage.exchange(str(tmp_path), "m/gone", b"old", b"new")
+    assert temporaries(tmp_path) == []

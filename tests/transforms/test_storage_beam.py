@@ -190,3 +190,11 @@ def test_inputs_are_found(place: dict[str, bytes]) -> None:
     assert listing.files == (("a/1.png", 2), ("a/2.png", 2), ("b/3.png", 2))
     assert list_input("mem://place/in/*/[12].png").files == (("a/1.png", 2), ("a/2.png", 2))
     assert list_input("mem://place/in/**/3.png").files == (("b/3.png", 2),)
+
+
+def test_an_exchange_replaces_only_what_it_was_told(place: dict[str, bytes]) -> None:
+    storage.write(ROOT, "m/a", b"old")
+    assert not storage.exchange(ROOT, "m/a", b"another", b"new")
+    assert not storage.exchange(ROOT, "m/gone", b"old", b"new")
+    assert storage.exchange(ROOT, "m/a", b"old", b"new")
+    assert storage.read_bytes(f"{ROOT}/m/a") == b"new"

@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +366,11 @@ def test_at_most_a_few_parts_are_in_memory(gcs: GcsServer, monkeypatch: pytest.M
         while file.read(1 << 20):
             pass
     assert most <= (gcs_reader._AHEAD + 2) * (8 << 20)
+
+
+def test_of_many_exchanges_exactly_one_wins(gcs: GcsServer) -> None:
+    storage.write(ROOT, "m/a", b"old")
+    with ThreadPoolExecutor(6) as pool:
+        won = list(pool.map(lambda n: storage.exchange(ROOT, "m/a", b"old", b"%d" % n), range(6)))
+    assert sum(won) == 1 and storage.read_bytes(f"{ROOT}/m/a") == b"%d" % won.index(True)
+    assert not storage.exchange(ROOT, "m/gone", b"old", b"new")

@@ -137,10 +137,20 @@ def test_an_empty_file_has_no_records():
     assert read(gzip.compress(b"")) == []
 
 
-@pytest.mark.parametrize("length", [(1 << 30) + 1, 1 << 40, (1 << 64) - 1])
+@pytest.mark.parametrize("length", [(1 << 28) + 1, 1 << 40, (1 << 64) - 1])
 def test_a_length_beyond_the_limit_is_refused(length):
     (bad,) = read(header(length) + b"rest")
-    assert bad.last and str(length) in bad.message
+    assert bad.last and str(length) in bad.message and "ends within it" in bad.message
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_record_beyond_the_limit_costs_itself(monkeypatch, compressed):
+    monkeypatch.setattr(tfrecord, "MAX_RECORD_BYTES", 299)
+    data = framed(RECORDS)
+    got = read(gzip.compress(data) if compressed else data)
+    assert isinstance(got[2], BadRecord) and not got[2].last
+    assert "has 300 bytes, more than the 299 allowed" in got[2].message
+    assert got[:2] + got[3:] == RECORDS[:2] + RECORDS[3:]
 
 
 def test_a_length_beyond_the_file_is_a_cut_file_and_allocates_nothing():
@@ -151,9 +161,9 @@ def test_a_length_beyond_the_file_is_a_cut_file_and_allocates_nothing():
             self.asked = max(self.asked, size)
             return super().read(size)
 
-    file = Counting(header(1 << 30) + b"short")
+    file = Counting(header(1 << 28) + b"short")
     (bad,) = read_records(file)
-    assert bad.last and "5 of 1073741824 bytes" in bad.message
+    assert bad.last and "5 of 268435456 bytes" in bad.message
     assert file.asked <= 32 << 20
 
 
