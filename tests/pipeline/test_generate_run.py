@@ -92,7 +92,13 @@ def test_pictures_equal_a_plain_loop(generate: Generate, cgan: str, tmp_path: Pa
         assert np.abs(pixels - expected).max() <= 1
         assert np.mean(pixels != expected) < 1e-3
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["records"] == {"read": 27, "written": 27, "failed": 0, "failed_by_reason": {}}
+    assert metrics["records"] == {
+        "read": 27,
+        "written": 27,
+        "failed": 0,
+        "failed_by_reason": {},
+        "over_budget": False,
+    }
     assert [row["images"] for row in metrics["metrics"]["labels"]] == [9, 9, 9]
     report = (tmp_path / run_files.REPORT).read_text()
     assert "Generation report" in report

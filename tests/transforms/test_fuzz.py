@@ -39,7 +39,8 @@ def test_mutated_files_have_an_answer(tmp_path, first, count):
     found = run(tmp_path, first, count)
     became = found["became"]
     assert sum(became.values()) == count
-    for kind in ("picture ok", "picture corrupt", "mask ok", "shard bad_record", "shard rest_lost"):
+    often = ("picture ok", "picture corrupt", "shard rest_lost")
+    for kind in (*often, "mask ok", "shard bad_record") if count > 1000 else often:
         assert became.get(kind, 0) > 0, f"{kind} never came: the test is blunt"
     assert found["grown_mb"] < 300
 
