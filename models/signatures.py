@@ -214,7 +214,7 @@ def _versions(path: str) -> tuple[str, ...]:
 
 def _what_is_missing(path: str) -> str:
     if not os.path.isdir(path):
-        return f"{path}: there is no such folder; --model names the folder of a SavedModel"
+        return f"{path}: there is no such folder, expected one with a saved_model.pb"
     below = [
         name
         for name in sorted(os.listdir(path))

@@ -12,12 +12,18 @@ from typing import Any
 from models.binding import OtherInput
 from models.card import load_card, own_card
 from models.card_text import card_text
+from models.classifier import bind_classifier
 from models.errors import ModelError, UserError
 from models.findings import Findings, examine
 from models.signatures import ModelInfo
 from transforms import paths, storage
 from transforms.staging import local_model, remote_name
 
+_CLASSIFIER = "It tells what a whole picture shows. To check generated pictures with it:"
+_VERIFYING = (
+    *("pixelmill", "generate", "--model", "GENERATOR", "--per_class=100", "--output", "OUT"),
+    "--verifier",
+)
 _OTHERWISE = "Its output could be scores of classes, or pictures. If it makes pictures:"
 
 
@@ -41,15 +47,22 @@ def inspect(
         found = examine(staged, tags)
     except ModelError as error:
         raise ModelError(str(error).replace(staged, place)) from error
+    brought = own_card(found.info.path)
+    classifies = found.binding is None and _is_classifier(found.info)
     known_as = remote_name(found.info.path, staged, place)
     found = dataclasses.replace(found, info=dataclasses.replace(found.info, path=known_as))
     if card_file is not None:
         _write_new(card_file, card_text(found.info, found.binding, found.asked, found.question))
     command = _command(path, tags, found, card_file)
+    if classifies:
+        found = dataclasses.replace(found, question="")
+        command = shlex.join([*_VERIFYING, path])
     if as_json:
         return json.dumps(_as_json(found, command), indent=1)
-    lines = [*_described(found.info), *_bound(found)]
-    if found.binding is None:
+    lines = [*_described(found.info, brought), *_bound(found)]
+    if classifies:
+        lines += ["", _CLASSIFIER, "", f"  {command}"]
+    elif found.binding is None:
         lines += ["", f"It cannot be run as it is: {found.question}"]
     else:
         lines += ["", found.question or "To run it:", "", f"  {command}"]
@@ -62,7 +75,16 @@ def inspect(
     return "\n".join(lines)
 
 
-def _described(info: ModelInfo) -> list[str]:
+def _is_classifier(info: ModelInfo) -> bool:
+    """Whether it answers scores for a whole picture, as a verifier does."""
+    try:
+        bind_classifier(info, load_card(own_card(info.path), {}))
+    except ModelError:
+        return False
+    return True
+
+
+def _described(info: ModelInfo, card_path: str | None) -> list[str]:
     wrote = f"{info.origin}, " if info.origin else ""
     lines = [
         info.path,
@@ -72,7 +94,7 @@ def _described(info: ModelInfo) -> list[str]:
     ]
     if info.versions:
         lines.append(f"  versions     {', '.join(info.versions)}; the newest is taken")
-    if (card_path := own_card(info.path)) is not None:
+    if card_path is not None:
         field = load_card(card_path, {}).receptive_field
         sees = "" if field is None else "; an output sees {} x {} pixels".format(*field)
         lines.append(f"  card         brings its own{sees}")

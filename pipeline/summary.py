@@ -60,13 +60,13 @@ def summary(out: str, took_s: float) -> str:
 
 
 def _scorecard_lines(card: dict[str, Any] | None) -> list[str]:
-    """What is not good, and which classes fell short."""
+    """How well labels were met, what is not good, and which classes fell short."""
     if card is None:
         return []
     lines = [
         f"  {finding['level'].upper():<9}{finding['name']} {finding['value']}: {finding['text']}"
         for finding in card["findings"]
-        if finding["level"] != "good"
+        if finding["level"] != "good" or finding["name"] == "Labels"
     ]
     short = [row for row in card["classes"] if row["written"] < row["asked"]]
     lines += [

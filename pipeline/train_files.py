@@ -72,6 +72,7 @@ def write_results(
     text = model_card(run, metrics, found, survey, field_hw=field_hw)
     write_model(out, trained.served, pipeline_card(run, classes, field_hw), text)
     storage.write(out, run_files.SUCCESS, b"")
+    storage.delete_dead(out)
     print()
     print("\n".join(table(found, classes)))
     print(f"\nmodel: {os.path.join(out, MODEL)}\ncard:  {os.path.join(out, CARD)}")

@@ -52,9 +52,7 @@ def _fetch(path: str) -> dict[str, str]:
     """Where the model at a path is now, and its newest version if it is a folder of some."""
     names = [name for name, size in storage.list_files(path) if size >= 0]
     if not names:
-        raise ModelError(
-            f"{path}: there is no such folder; --model names the folder of a SavedModel"
-        )
+        raise ModelError(f"{path}: there is no such folder, expected one with a saved_model.pb")
     newest = _newest(names)
     # all of the model, or of its newest version; of others below the file that makes them one
     wanted = [

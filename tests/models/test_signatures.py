@@ -145,7 +145,7 @@ def test_the_fingerprint_changes_when_contents_swap_places(tmp_path):
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none: there is no such folder; --model names"):
+    with pytest.raises(FileNotFoundError, match="none: there is no such folder, expected one"):
         read_model(str(tmp_path / "none"))
 
 

@@ -198,7 +198,9 @@ def test_status_of_a_training(unet: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "train segmenter" in capsys.readouterr().out
 
 
-def test_a_classifier_of_folders(colours: str, tmp_path: Path) -> None:
+def test_a_classifier_of_folders(
+    colours: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = ["--epochs", "4", "--depth", "1", "--width", "4", "--learning_rate", "0.01"]
     assert train("classifier", colours, tmp_path / "out", *more) == 0
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_bytes())
@@ -208,6 +210,9 @@ def test_a_classifier_of_folders(colours: str, tmp_path: Path) -> None:
     red = np.full((1, 30, 40, 3), COLOURS[1], np.uint8)
     answer = model.signatures["serving_default"](image=tf.constant(red))
     assert answer["logits"].numpy().argmax() == 1
+    assert cli.main(["inspect", str(tmp_path / "out" / "model")]) == 0
+    assert f"--verifier {tmp_path / 'out' / 'model'}" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "_tmp").exists()
 
 
 @pytest.mark.parametrize(
