@@ -75,9 +75,12 @@ def _job(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _train(parsed: argparse.Namespace) -> int:
     import_tensorflow()
     from pipeline.train_job import run_train
+    from pipeline.training import TrainingFailed
 
     try:
         return run_train(parsed)
+    except TrainingFailed as error:
+        return _say(f"the training failed: {error}", NOT_GOOD)
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on from the last epoch", INTERRUPTED)
 

@@ -8,6 +8,9 @@ import yaml
 
 from transforms.failures import REASONS
 
+# models.networks.augment.OPS, whose module imports TensorFlow: too slow for --help
+AUGMENTATIONS = ("flip", "turn", "scale", "shift", "colour")
+
 
 def join_negative_values(arguments: list[str]) -> list[str]:
     """Lets `--value_range -1,1` be written with a space: argparse takes -1,1 for a flag."""
@@ -131,10 +134,9 @@ def words(text: str) -> list[str]:
 def augmentations(text: str) -> tuple[str, ...]:
     """Names of augmentations joined by commas, or "none"."""
     names = () if text == "none" else tuple(words(text))
-    known = ("flip", "turn", "scale", "shift", "colour")
-    if unknown := [name for name in names if name not in known]:
+    if unknown := [name for name in names if name not in AUGMENTATIONS]:
         raise argparse.ArgumentTypeError(
-            f"{unknown[0]!r} is none of {', '.join(known)}; or give none alone"
+            f"{unknown[0]!r} is none of {', '.join(AUGMENTATIONS)}; or give none alone"
         )
     return names
 

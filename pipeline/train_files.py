@@ -23,7 +23,7 @@ MODEL = "model"
 CARD = "MODEL_CARD.md"
 _PICTURES_IN = (
     "Takes uint8 RGB pictures of any size, `image` [N, H, W, 3]; gives {}. The signature "
-    "`encoded` takes encoded pictures instead, `image_bytes` [N]."
+    "`encoded` takes encoded pictures instead, `image_bytes` [N], and does not turn them by EXIF."
 )
 _SIGNATURES = {
     "segmenter": _PICTURES_IN.format("`logits` [N, H, W, classes]"),

@@ -56,7 +56,6 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--ignore_id",
         type=int,
-        default=255,
         help="class id in masks that means unlabelled: left out of loss and metrics, default 255; "
         "-1 for none",
     )
@@ -82,13 +81,12 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
         "always refused",
     )
     group.add_argument("--max_pixels", type=positive, default=100_000_000, help="as for segment")
-    for name, feature in (
-        ("image", "image/encoded"),
-        ("key", "image/filename"),
-        ("mask", "image/segmentation/class/encoded"),
-        ("label", "image/class/label"),
-    ):
+    for name, feature in (("image", "image/encoded"), ("key", "image/filename")):
         group.add_argument(f"--{name}_feature", default=feature, help=f"default {feature}")
+    group.add_argument(
+        "--mask_feature", help="of a segmenter, default image/segmentation/class/encoded"
+    )
+    group.add_argument("--label_feature", help="of the others, default image/class/label")
     group.add_argument("--licence", default="", metavar="TEXT", help="of the model, for its card")
 
 
@@ -106,7 +104,6 @@ def _add_network_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--norm",
         choices=("batch", "instance", "group"),
-        default="batch",
         help="of a segmenter, default batch; the others also learn from batches of one",
     )
     group.add_argument(
@@ -127,7 +124,6 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--patience",
         type=positive,
-        default=20,
         metavar="EPOCHS",
         help="stop when so many bring nothing better on the validation part, default 20",
     )
@@ -142,7 +138,6 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--crop_px",
         type=positive,
-        default=256,
         metavar="PX",
         help="side of the random squares that a segmenter learns from, default 256; an epoch has "
         "as many as the pictures have room for",
@@ -158,7 +153,6 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--class_weights",
         choices=("balanced", "none"),
-        default="balanced",
         help="balanced: rare classes count more, by 1 / sqrt(share); default balanced",
     )
     group.add_argument(

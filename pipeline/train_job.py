@@ -33,6 +33,18 @@ tf = import_tensorflow()
 
 _FILES_PER_SHARD = 256
 _LARGEST_SIDE_PX = 128  # at which a classifier sees pictures, unless told
+# Flags that are not for all kinds of networks: for which, and their defaults.
+_OF_SOME: dict[str, tuple[tuple[str, ...], Any]] = {
+    "ignore_id": (("segmenter",), 255),
+    "crop_px": (("segmenter",), 256),
+    "norm": (("segmenter",), "batch"),
+    "mask_feature": (("segmenter",), "image/segmentation/class/encoded"),
+    "label_feature": (("classifier", "generator"), "image/class/label"),
+    "image_size": (("classifier", "generator"), None),
+    "class_weights": (("segmenter", "classifier"), "balanced"),
+    "patience": (("segmenter", "classifier"), 20),
+    "depth": (("segmenter", "classifier"), None),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +68,7 @@ USUAL = {
 
 def run_train(flags: argparse.Namespace) -> int:
     """Trains, exports and measures. Returns the exit code; raises UserError."""
+    flags = checked(flags)
     out = places.check_places(flags)
     split_by = _pattern(flags.split_by)
     precision = _precision(flags.kind, flags.precision)
@@ -124,6 +137,24 @@ def run_train(flags: argparse.Namespace) -> int:
     state = training.train(trained.trainee, out, settings.epochs, flags.patience)
     train_files.write_results(out, run, trained, state, survey=survey, classes=classes)
     return 0
+
+
+def checked(flags: argparse.Namespace) -> argparse.Namespace:
+    """The flags with their defaults, unless one would have no effect on this kind of network.
+
+    Raises:
+        UserError: it would not.
+    """
+    filled = argparse.Namespace(**vars(flags))
+    for name, (kinds, default) in _OF_SOME.items():
+        if getattr(flags, name) is None:
+            setattr(filled, name, default)
+        elif flags.kind not in kinds:
+            raise UserError(
+                f"--{name} has no effect on a {flags.kind}, only on a {' or a '.join(kinds)}; "
+                "leave the flag out"
+            )
+    return filled
 
 
 def _is_done(out: str, run: run_files.Run) -> bool:

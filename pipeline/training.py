@@ -19,11 +19,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from models.loading import first_line, import_tensorflow
 from pipeline.run_files import RunError
 from pipeline.train_state import BEST, CHECKPOINT, SCORE, State
 from transforms import storage
 
+tf = import_tensorflow()
+
 _VALIDATIONS = 20  # of a whole training: each costs as much as a few steps
+
+
+class TrainingFailed(Exception):
+    """A training that had begun cannot go on; the message says what to do. Epochs before stay."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +62,8 @@ def train(trainee: Trainee, out: str, epochs: int, patience: int) -> State:
         patience: ends at a validation when so many epochs brought no better score.
 
     Raises:
-        RunError: the checkpoint does not fit the model, or a loss is not finite.
+        RunError: the checkpoint does not fit the model.
+        TrainingFailed: a loss is not finite, memory is short, or examples cannot be read again.
     """
     state = load_checkpoint(trainee.model, out)
     every = max(1, epochs // _VALIDATIONS)
@@ -66,14 +74,7 @@ def train(trainee: Trainee, out: str, epochs: int, patience: int) -> State:
         epoch = state.epochs
         row: dict[str, float] = {"epoch": epoch + 1}
         bar = _bar(epoch, epochs, trainee.steps)
-        fitted = trainee.model.fit(
-            trainee.batches(epoch),
-            steps_per_epoch=trainee.steps,
-            shuffle=False,
-            verbose=0,
-            callbacks=[bar],
-        )
-        row |= {name: float(values[-1]) for name, values in fitted.history.items()}
+        row |= _fit(trainee, epoch, bar)
         _check_finite(row)
         if (epoch + 1) % every == 0 or epoch + 1 == epochs:
             row |= trainee.validate()
@@ -94,6 +95,25 @@ def train(trainee: Trainee, out: str, epochs: int, patience: int) -> State:
     return state
 
 
+def _fit(trainee: Trainee, epoch: int, bar: keras.callbacks.Callback) -> dict[str, float]:
+    """One epoch; the losses. Raises TrainingFailed."""
+    try:
+        fitted = trainee.model.fit(
+            trainee.batches(epoch),
+            steps_per_epoch=trainee.steps,
+            shuffle=False,
+            verbose=0,
+            callbacks=[bar],
+        )
+    except tf.errors.ResourceExhaustedError as error:
+        raise TrainingFailed(
+            "the device ran out of memory; give a lower --batch_size, --crop_px or --width"
+        ) from error
+    except tf.errors.OpError as error:  # also what reading the examples again raises
+        raise TrainingFailed(f"epoch {epoch + 1}: {first_line(error)}") from error
+    return {name: float(values[-1]) for name, values in fitted.history.items()}
+
+
 def load_checkpoint(model: keras.Model, out: str) -> State:
     """Puts a model into the state of OUT's checkpoint; a new State when there is none.
 
@@ -107,20 +127,15 @@ def load_checkpoint(model: keras.Model, out: str) -> State:
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """All that training changes: weights, states of random generators, and of the optimizers."""
-    optimizers = getattr(model, "optimizers", None) or [model.optimizer]
-    for optimizer in optimizers:
-        if not optimizer.built:
-            optimizer.build(model.trainable_variables)
-    found = {id(v): v for v in model.variables if not _is_metric(v)}
-    for optimizer in optimizers:
-        found |= {id(variable): variable for variable in optimizer.variables}
-    return list(found.values())
+    """All that training changes: weights, states of random generators, and the optimizer's.
 
-
-def _is_metric(variable: Any) -> bool:
-    """Whether it only adds up losses for the display; these start anew with each epoch."""
-    return "metric" in variable.path or variable.path.startswith(("loss/", "mean/"))
+    Not the sums of losses for the display: these start anew with each epoch.
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    shown = {id(variable) for metric in model.metrics for variable in metric.variables}
+    kept = [variable for variable in model.variables if id(variable) not in shown]
+    return list({id(v): v for v in (*kept, *model.optimizer.variables)}.values())
 
 
 def _packed(model: keras.Model, state: State) -> bytes:
@@ -151,7 +166,7 @@ def _unpack(model: keras.Model, data: bytes, out: str) -> State:
 def _check_finite(row: Mapping[str, float]) -> None:
     for name, value in row.items():
         if not math.isfinite(value):
-            raise RunError(
+            raise TrainingFailed(
                 f"{name} became {value} in epoch {row['epoch']:g}; give a lower --learning_rate"
             )
 

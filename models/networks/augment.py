@@ -19,11 +19,12 @@ Op = Literal["flip", "turn", "scale", "shift", "colour"]
 OPS = {
     "flip": "left becomes right",
     "turn": "by quarter turns, and upside down: for microscopes and views from above",
-    "scale": "0.7 to 1.4 times as large",
+    "scale": "crops: 0.7 to 1.4 times as large; whole pictures: 0.85 to 1.15 times",
     "shift": "moved by up to an eighth of the side",
     "colour": "brightness, contrast and saturation",
 }
 _SCALES = (0.7, 1.4)
+_WHOLE_SCALES = (0.85, 1.15)
 _SHIFT = 1 / 8
 
 
@@ -111,7 +112,8 @@ def _moved(image: Any, seed: Any, size_hw: tuple[int, int], ops: Collection[str]
     seeds = _split(seed, 2)
     scale = tf.constant(1.0)
     if "scale" in ops:
-        scale = tf.exp(tf.random.stateless_uniform([], seeds[0], math.log(0.85), math.log(1.15)))
+        low, high = (math.log(scale) for scale in _WHOLE_SCALES)
+        scale = tf.exp(tf.random.stateless_uniform([], seeds[0], low, high))
     shift = tf.zeros([2])
     if "shift" in ops:
         shift = tf.random.stateless_uniform([2], seeds[1], -_SHIFT, _SHIFT) * tf.constant(

@@ -12,7 +12,7 @@ from pipeline.run_files import RunError
 from pipeline.train_files import _cell
 from pipeline.train_job import _weights
 from pipeline.train_state import SCORE, State
-from pipeline.training import Trainee, train
+from pipeline.training import Trainee, TrainingFailed, train
 from transforms.training_data import Example
 
 tf = import_tensorflow()
@@ -52,6 +52,33 @@ def test_a_best_epoch_of_another_training_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "best.npz").write_bytes(training._packed(model, other))
     with pytest.raises(RunError, match="is of epoch 2, expected 1: another training"):
         train(trainee, str(tmp_path), 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("raises", "words"),
+    [
+        (tf.errors.ResourceExhaustedError(None, None, "OOM"), "lower --batch_size"),
+        (tf.errors.DataLossError(None, None, "a shard is gone"), "epoch 1: .*a shard is gone"),
+        (None, "loss became nan in epoch 1"),
+    ],
+)
+def test_a_training_that_cannot_go_on_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raises: Exception | None, words: str
+) -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    data = np.full((4, 1), np.nan, np.float32)
+    batches = tf.data.Dataset.from_tensors((data, data))
+    trainee = Trainee(model, lambda epoch: batches, 1, lambda: {SCORE: 0.5}, "score")
+    if raises is not None:
+
+        def fail(*args: object, **more: object) -> None:
+            raise raises
+
+        monkeypatch.setattr(model, "fit", fail)
+    with pytest.raises(TrainingFailed, match=words):
+        train(trainee, str(tmp_path), 2, 5)
+    assert not (tmp_path / "checkpoint.npz").exists()
 
 
 def test_a_cell_holds_no_markup() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.networks.augment import OPS, augmented_crop, augmented_picture, coloured
+from pipeline.flag_values import AUGMENTATIONS
 
 IGNORE = 255
 GEOMETRY = ("flip", "turn", "scale")
@@ -108,3 +109,7 @@ def test_colours_keep_grey_grey():
     grey = np.repeat(np.random.default_rng(0).random((8, 8, 1), np.float32) * 255, 3, -1)
     found = np.asarray(coloured(grey, [1, 2]))
     np.testing.assert_allclose(found[..., 0], found[..., 2], atol=1e-3)
+
+
+def test_the_command_line_knows_all_operations():
+    assert tuple(OPS) == AUGMENTATIONS
