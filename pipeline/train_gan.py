@@ -28,22 +28,23 @@ def generator(
     gan.compile(game_optimizer(settings.epochs * steps, settings.learning_rate), jit_compile=False)
 
     def scaled(image: Any) -> Any:
-        return resized(image, config.size_hw)[..., : config.channels] / 127.5 - 1.0
+        return image[..., : config.channels] / 127.5 - 1.0
 
     def prepare(example: Mapping[str, Any], seed: Any) -> tuple[Any, Any]:
         image = augmented_picture(example["image"], seed, config.size_hw, settings.augment)
-        return image[..., : config.channels] / 127.5 - 1.0, example["target"]
+        return scaled(image), example["target"]
 
     def pictures(part: Part) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         examples = list(_of_each_class(data.examples(part), config.classes))
-        images = [np.asarray(scaled(e.pixels[np.newaxis]))[0] for e in examples]
+        images = [
+            scaled(np.asarray(resized(e.pixels[np.newaxis], config.size_hw)))[0] for e in examples
+        ]
         return np.stack(images), np.asarray([e.label for e in examples], np.int32)
 
     def validate() -> dict[str, float]:
-        found = gan.evaluate(*pictures("validation"), settings.batch_size, verbose=0)
-        names = ("critic_loss", "generator_loss", "gradient_penalty")
-        values = found if isinstance(found, list) else [found[name] for name in names]
-        return {f"validation_{name}": float(v) for name, v in zip(names, values, strict=True)}
+        images, labels = pictures("validation")
+        found = gan.evaluate(images, labels, settings.batch_size, verbose=0, return_dict=True)
+        return {f"validation_{name}": float(value) for name, value in found.items()}
 
     def measure() -> Measured:
         real, labels = pictures("train")
