@@ -17,20 +17,14 @@ import pyarrow.parquet as pq
 from pipeline.scorecard_words import findings
 from transforms import storage
 from transforms.commits import commit_path
+from transforms.confusion import chance_accuracy, confusion_of, scores
+from transforms.distances import compare, histogram_distance, inception_scores
 from transforms.feature_state import FeatureState
 from transforms.fidelity import nearest
 from transforms.guard import REFERENCE, Reference
 from transforms.hashes import distance, earlier_twins
 from transforms.inputs import Plan
 from transforms.observed import features_path
-from transforms.scores import (
-    agreement,
-    chance_accuracy,
-    compare,
-    confusion_of,
-    histogram_distance,
-    inception_scores,
-)
 from transforms.sink import RECORDS
 
 _DUPLICATES = "duplicates.csv"
@@ -69,8 +63,8 @@ def measure(
     for name in ("confusion", "first_confusion"):
         if name in sums:
             card[name] = _agreement(sums[name], len(names))
-    if state is not None and (scores := inception_scores(state)) is not None:
-        card["inception_score"] = scores
+    if state is not None and (inception := inception_scores(state)) is not None:
+        card["inception_score"] = inception
     if reference is not None:
         card["reference"] = _compare(out, sums, reference, state, checks)
         card["neighbours"] = _neighbours(out, state, marks, hashes)
@@ -140,17 +134,16 @@ def _by_reason(rejected: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
 
 def _agreement(sums: Mapping[str, Mapping[str, int]], classes: int) -> dict[str, Any]:
     confusion = confusion_of(sums, classes)
-    found = agreement(confusion)
+    found = scores(confusion)
     chance, deviation = chance_accuracy(confusion)
+    by_class = {name: found.by_class[name].tolist() for name in ("precision", "recall", "f1")}
     return {
         "n": int(confusion.sum()),
         "accuracy": number(found.accuracy),
         "chance": chance,
         "chance_deviation": deviation,
-        "macro_f1": number(float(np.nanmean(found.f1))) if confusion.sum() else None,
-        "precision": [number(value) for value in found.precision.tolist()],
-        "recall": [number(value) for value in found.recall.tolist()],
-        "f1": [number(value) for value in found.f1.tolist()],
+        "macro_f1": number(found.means["mean_f1"]),
+        **{name: [number(value) for value in values] for name, values in by_class.items()},
         "matrix": confusion.tolist() if classes <= 100 else None,
     }
 
