@@ -131,7 +131,7 @@ class Checked:
     def batch_size(self, size: int) -> None:
         self._model.batch_size = size
         if self._judge is not None:
-            self._judge.batch_size = size
+            self._judge.set_batch_size(size)
 
     def __call__(self, values: Sequence[Any]) -> list[tuple[Made, Seen | None]]:
         """Makes pictures and looks at them. Raises what the models do."""
