@@ -8,7 +8,6 @@ Pictures are resized, scaled and laid out as for a segmenter, by the same card.
 """
 
 import dataclasses
-import threading
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from models.card import ModelCard
 from models.errors import ModelError
 from models.loading import first_line
 from models.rules import bind
-from models.segmenter import Image, Segmenter
+from models.segmenter import AroundSegmenter, Image, Segmenter
 from models.signatures import ModelInfo, SignatureInfo, TensorInfo
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
@@ -124,23 +123,8 @@ def is_standard_inception(info: ModelInfo, binding: Binding) -> bool:
     return "pool_3" in output.name and width == 2048 and binding.size_hw == (299, 299)
 
 
-class Classifier:
+class Classifier(AroundSegmenter):
     """Runs one SavedModel. Load it once per process; threads may share it."""
-
-    def __init__(self, path: str, binding: Binding, batch_size: int = 1) -> None:
-        """Loads the model. Raises ModelError."""
-        self.binding = binding
-        self._model = Segmenter(path, binding, batch_size)
-        self._turn = threading.Lock()
-
-    @property
-    def batch_size(self) -> int:
-        """Pictures that the model itself gets at once."""
-        return self._model.batch_size
-
-    @batch_size.setter
-    def batch_size(self, size: int) -> None:
-        self._model.batch_size = size
 
     def __call__(self, images: Sequence[Image]) -> list[Seen]:
         """Looks at pictures, as many and of any sizes.
@@ -152,7 +136,7 @@ class Classifier:
             ValueError, tf.errors.OpError: as Segmenter does.
         """
         colour = [np.stack([x] * 3, axis=-1) if x.ndim == 2 else x for x in images]
-        with self._turn:
+        with self._model.turn:
             return [seen for batch in self._batches(colour) for seen in self._see(batch)]
 
     def _batches(self, images: Sequence[Image]) -> Iterator[list[Image]]:
@@ -257,14 +241,9 @@ class Judge:
         """Loads the models; at least one is given. Raises ModelError."""
         bound = [found for found in (verifier, feature_model) if found is not None]
         self._models = [Classifier(found.path, found.binding, batch_size) for found in bound]
-        self.binding = self._models[0].binding
 
-    @property
-    def batch_size(self) -> int:
-        return self._models[0].batch_size
-
-    @batch_size.setter
-    def batch_size(self, size: int) -> None:
+    def set_batch_size(self, size: int) -> None:
+        """Of the models that take batches of any size."""
         for model in self._models:
             if model.binding.fixed_batch is None:
                 model.batch_size = size

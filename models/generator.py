@@ -21,7 +21,7 @@ from models.errors import ModelError
 from models.graphs import nhwc
 from models.latents import batch_inputs
 from models.loading import import_tensorflow, load_signature
-from models.segmenter import Image, Segmenter
+from models.segmenter import AroundSegmenter, Image
 
 Draw = Mapping[str, npt.NDArray[Any]]
 
@@ -80,13 +80,12 @@ class Generator:
         return output[: len(items)]
 
 
-class Translator:
+class Translator(AroundSegmenter):
     """Runs a SavedModel from pictures to pictures. Load it once per process; threads may share."""
 
     def __init__(self, path: str, binding: Binding, batch_size: int = 1) -> None:
         """Loads the model. Raises ModelError."""
-        self.binding = binding
-        self._model = Segmenter(path, binding, batch_size)
+        super().__init__(path, binding, batch_size)
         self._finish = picture_graph(import_tensorflow(), binding)
 
     def __call__(self, images: Sequence[Image]) -> list[Made]:
@@ -100,15 +99,6 @@ class Translator:
         """
         with self._model.turn:
             return self._translate(images)
-
-    @property
-    def batch_size(self) -> int:
-        """Pictures in a full batch."""
-        return self._model.batch_size
-
-    @batch_size.setter
-    def batch_size(self, size: int) -> None:
-        self._model.batch_size = size
 
     def _translate(self, images: Sequence[Image]) -> list[Made]:
         scores, runs = self._model.answer(images)

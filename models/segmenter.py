@@ -203,6 +203,24 @@ class Segmenter:
         return self._prepare(images, self.binding.placed(images.shape[1:3]))
 
 
+class AroundSegmenter:
+    """What asks a Segmenter for the model's own output, and makes something else of it."""
+
+    def __init__(self, path: str, binding: Binding, batch_size: int = 1) -> None:
+        """Loads the model. Raises ModelError."""
+        self.binding = binding
+        self._model = Segmenter(path, binding, batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures that the model itself gets at once."""
+        return self._model.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._model.batch_size = size
+
+
 def _with_batch(output: Any) -> Any:
     """[1, ...] of an answer to a scalar, which may have left out the batch."""
     rank = output.shape.rank

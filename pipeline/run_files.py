@@ -289,7 +289,7 @@ def _scorecard(out: str, plan: Plan, run: Run, sums: Mapping[str, Any]) -> dict[
             read_metrics(os.path.join(out, REFERENCE)) if "reference" in run.identity else None
         )
         return measure(out, plan, sums, run.identity, reference)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RunError) as error:
         logging.getLogger(__name__).exception("the scorecard of %s could not be made", out)
         print(f"pixelmill: no scorecard: {type(error).__name__}: {error}", file=sys.stderr)
         return None

@@ -5,6 +5,7 @@ whoever made them in whatever order.
 """
 
 import csv
+import functools
 import io
 import math
 import os
@@ -14,26 +15,21 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipeline.run_files import DUPLICATES, read_plan
 from pipeline.scorecard_words import findings
 from transforms import storage
 from transforms.commits import commit_path
+from transforms.confusion import chance_accuracy, confusion_of, scores
+from transforms.distances import compare, histogram_distance, inception_scores
 from transforms.feature_state import FeatureState
 from transforms.fidelity import nearest
 from transforms.guard import REFERENCE, Reference
 from transforms.hashes import distance, earlier_twins
 from transforms.inputs import Plan
 from transforms.observed import features_path
-from transforms.scores import (
-    agreement,
-    chance_accuracy,
-    compare,
-    confusion_of,
-    histogram_distance,
-    inception_scores,
-)
 from transforms.sink import RECORDS
+from transforms.sums import add, plain
 
-_DUPLICATES = "duplicates.csv"
 _COLUMNS = ["index", "key", "status", "digest", "phash"]
 _SHOWN_PAIRS = 6
 
@@ -69,11 +65,16 @@ def measure(
     for name in ("confusion", "first_confusion"):
         if name in sums:
             card[name] = _agreement(sums[name], len(names))
-    if state is not None and (scores := inception_scores(state)) is not None:
-        card["inception_score"] = scores
+    if state is not None and (inception := inception_scores(state)) is not None:
+        card["inception_score"] = inception
     if reference is not None:
-        card["reference"] = _compare(out, sums, reference, state, checks)
-        card["neighbours"] = _neighbours(out, state, marks, hashes)
+        training, root = Reference.load(out), os.path.join(out, REFERENCE)
+        real = merged_state(root, read_plan(root))
+        card["reference"] = _compare(sums, reference["sums"], training, checks)
+        if state is not None and real is not None:
+            metric = "FID" if checks["standard_inception"] else "Frechet distance"
+            card["reference"] |= {"distances": compare(state, real), "metric": metric}
+        card["neighbours"] = _neighbours(training, state, real, marks, hashes)
     card["classes"] = _class_rows(card, sums, names)
     card["findings"] = findings(card, names)
     return card
@@ -124,50 +125,41 @@ def _duplicates(
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*names, "kind", "bits", *(f"of_{name}" for name in names)])
         writer.writerows(rows)
-        storage.write(out, _DUPLICATES, text.getvalue().encode("utf-8", "replace"))
+        storage.write(out, DUPLICATES, text.getvalue().encode("utf-8", "replace"))
     else:
-        storage.delete(os.path.join(out, _DUPLICATES))
+        storage.delete(os.path.join(out, DUPLICATES))
     return found
 
 
 def _by_reason(rejected: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for reasons in rejected.values():
-        for reason, n in reasons.items():
-            total[reason] = total.get(reason, 0) + n
-    return dict(sorted(total.items()))
+    return plain(functools.reduce(add, rejected.values(), {}))
 
 
 def _agreement(sums: Mapping[str, Mapping[str, int]], classes: int) -> dict[str, Any]:
     confusion = confusion_of(sums, classes)
-    found = agreement(confusion)
+    found = scores(confusion)
     chance, deviation = chance_accuracy(confusion)
+    by_class = {name: found.by_class[name].tolist() for name in ("precision", "recall", "f1")}
     return {
         "n": int(confusion.sum()),
         "accuracy": number(found.accuracy),
         "chance": chance,
         "chance_deviation": deviation,
-        "macro_f1": number(float(np.nanmean(found.f1))) if confusion.sum() else None,
-        "precision": [number(value) for value in found.precision.tolist()],
-        "recall": [number(value) for value in found.recall.tolist()],
-        "f1": [number(value) for value in found.f1.tolist()],
+        "macro_f1": number(found.means["mean_f1"]),
+        **{name: [number(value) for value in values] for name, values in by_class.items()},
         "matrix": confusion.tolist() if classes <= 100 else None,
     }
 
 
 def _compare(
-    out: str,
     sums: Mapping[str, Any],
-    reference: Mapping[str, Any],
-    state: FeatureState | None,
+    real_sums: Mapping[str, Any],
+    training: Reference,
     checks: Mapping[str, Any],
 ) -> dict[str, Any]:
-    root = os.path.join(out, REFERENCE)
-    real_sums = reference["sums"]
-    known = Reference.load(out)
-    twins = earlier_twins(known.phashes, checks["near_bits"])
+    twins = earlier_twins(training.phashes, checks["near_bits"])
     found: dict[str, Any] = {
-        "pictures": len(known.digests),
+        "pictures": len(training.digests),
         "near_duplicates": int((twins >= 0).sum()),
         **{
             f"{name}_distance": number(histogram_distance(sums.get(name, []), real_sums[name]))
@@ -178,40 +170,37 @@ def _compare(
     if "confusion" in real_sums:
         classes = len(checks.get("verifier", {}).get("classes", ()))
         found["verifier"] = _agreement(real_sums["confusion"], classes)
-    real = merged_state(root, _plan(root))
-    if state is not None and real is not None:
-        found["distances"] = compare(state, real)
-        found["metric"] = "FID" if checks["standard_inception"] else "Frechet distance"
     return found
 
 
 def _neighbours(
-    out: str, state: FeatureState | None, marks: Sequence[Mapping[str, Any]], hashes: Any
+    training: Reference,
+    state: FeatureState | None,
+    real: FeatureState | None,
+    marks: Sequence[Mapping[str, Any]],
+    hashes: Any,
 ) -> dict[str, Any]:
     """Pairs of a generated and its nearest training image: the closest ones, and some by chance.
 
     By features where there are any, else by perceptual hashes.
     """
-    root = os.path.join(out, REFERENCE)
-    real = merged_state(root, _plan(root))
-    names = [shard.name for shard in _plan(root).shards]
+    real_shards = training.shards
     if state is not None and real is not None:
         shards = {row["number"]: row["shard"] for row in marks}
         found, far = nearest(state.sample.features, real.sample.features)
         pairs = [
-            (shards[number_], int(index), *_place(real.sample.places[place], names), float(d))
+            (shards[number_], int(index), *_place(real.sample.places[place], real_shards), float(d))
             for (number_, index), place, d in zip(
                 state.sample.places.tolist(), found.tolist(), far.tolist(), strict=True
             )
         ]
         unit = "distance of features"
     else:
-        known = Reference.load(out)
         pairs = []
         for row, value in list(zip(marks, hashes, strict=True))[:200]:
-            bits = distance(known.phashes, value)
+            bits = distance(training.phashes, value)
             place = int(bits.argmin())
-            where = _place(known.places[place], names)
+            where = _place(training.places[place], real_shards)
             pairs.append((row["shard"], row["index"], *where, float(bits[place])))
         unit = "bits of the perceptual hash"
     closest = sorted(pairs, key=lambda pair: pair[-1])[:_SHOWN_PAIRS]
@@ -224,10 +213,6 @@ def _neighbours(
 
 def _place(place: Any, names: Sequence[str]) -> tuple[str, int]:
     return names[int(place[0])], int(place[1])
-
-
-def _plan(root: str) -> Plan:
-    return Plan.from_lines(storage.read_bytes(os.path.join(root, "plan.jsonl")).decode())
 
 
 def _class_rows(

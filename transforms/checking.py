@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from models.binding import Binding
@@ -15,6 +13,7 @@ from models.segmenter import Image
 from transforms.attempts import Rejection
 from transforms.guard import NEAR_BITS, Known, Marks, Twin
 from transforms.staging import local_model
+from transforms.sums import byte_histogram
 from transforms.survive import Model
 
 CHECK_COLUMNS = (
@@ -132,7 +131,7 @@ class Checked:
     def batch_size(self, size: int) -> None:
         self._model.batch_size = size
         if self._judge is not None:
-            self._judge.batch_size = size
+            self._judge.set_batch_size(size)
 
     def __call__(self, values: Sequence[Any]) -> list[tuple[Made, Seen | None]]:
         """Makes pictures and looks at them. Raises what the models do."""
@@ -196,31 +195,10 @@ def seen_sums(label: int, seen: Seen | None) -> dict[str, Any]:
     row = seen_row(label, seen)
     if not row:
         return {}
-    bins = np.zeros(256, np.int64)
-    bins[min(255, round(255 * row["confidence"]))] = 1
-    sums: dict[str, Any] = {"verifier_confidence": bins}
+    sums: dict[str, Any] = {"verifier_confidence": byte_histogram(round(255 * row["confidence"]))}
     if label >= 0:
         sums["confusion"] = {str(label): {str(row["predicted"]): 1}}
     return sums
-
-
-def colour_numbers(pixels: npt.NDArray[np.uint8]) -> dict[str, float]:
-    """Mean brightness and mean saturation (of HSV) of a picture, each 0 to 255."""
-    saturation = 0.0
-    if pixels.ndim == 3:
-        highest = pixels.max(axis=-1).astype(np.float64)
-        spread = highest - pixels.min(axis=-1)
-        saturation = float((255.0 * spread / np.maximum(highest, 1.0)).mean())
-    return {"brightness": float(pixels.mean()), "saturation": saturation}
-
-
-def histogram_sums(numbers: dict[str, float]) -> dict[str, npt.NDArray[np.int64]]:
-    """Each of the numbers as a histogram of one, int64 [256]."""
-    found = {}
-    for name, value in numbers.items():
-        found[name] = np.zeros(256, np.int64)
-        found[name][min(255, int(value))] = 1
-    return found
 
 
 def _told(twin: Twin) -> str:

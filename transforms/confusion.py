@@ -1,6 +1,7 @@
 """Comparing masks or labels: the confusion matrix, and metrics that are quotients of its sums."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,16 @@ def confusion_matrix(
             )
     cells = truth.astype(np.int64).ravel() * num_classes + predicted.astype(np.int64).ravel()
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def confusion_of(sums: Mapping[str, Mapping[str, int]], classes: int) -> npt.NDArray[np.int64]:
+    """int64 [C, C] of {asked: {predicted: count}}. Labels beyond are left out."""
+    matrix = np.zeros((classes, classes), np.int64)
+    for asked, row in sums.items():
+        for predicted, count in row.items():
+            if int(asked) < classes and int(predicted) < classes:
+                matrix[int(asked), int(predicted)] += count
+    return matrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +99,15 @@ def scores(confusion: npt.NDArray[np.int64]) -> Scores:
 def iou_per_class(confusion: npt.NDArray[np.int64]) -> Ratio:
     """Intersection over union by class, float64 [C] in [0, 1]; NaN where a class is in neither."""
     return scores(confusion).iou
+
+
+def chance_accuracy(confusion: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """The accuracy that pictures would have by chance if their content did not depend on the asked
+    label, with the same predictions, and its standard deviation."""
+    total = max(1, int(confusion.sum()))
+    shares = confusion.sum(axis=0) * confusion.sum(axis=1) / total**2
+    chance = float(shares.sum())
+    return chance, float(np.sqrt(max(chance * (1 - chance), 1e-12) / total))
 
 
 def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Ratio:

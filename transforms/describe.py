@@ -22,8 +22,6 @@ from transforms.checking import (
     Checked,
     Checks,
     Untouched,
-    colour_numbers,
-    histogram_sums,
     seen_row,
     seen_sums,
 )
@@ -34,11 +32,13 @@ from transforms.guard import Marks, Reference
 from transforms.inputs import Plan, Shard
 from transforms.items import NO_LABEL
 from transforms.observed import ShardObserver
+from transforms.outcomes import colour_numbers
 from transforms.picture_work import PictureWork, Settings
 from transforms.records import Record, Result, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import RECORDS, Sink
 from transforms.sources import FeatureNames
+from transforms.sums import byte_histogram
 from transforms.survive import TIMEOUT_S
 from transforms.translate import label_of
 
@@ -127,7 +127,7 @@ def describe(made: Made, seen: Seen | None) -> Result:
     marks, colours = Marks.of(pixels), colour_numbers(pixels)
     height, width = pixels.shape[:2]
     row = {"width": width, "height": height, **colours, **marks.row()}
-    sums = histogram_sums(colours)
+    sums = {name: byte_histogram(value) for name, value in colours.items()}
     return Result({}, row, sums, picture=Candidate(made, seen, marks))
 
 

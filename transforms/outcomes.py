@@ -3,14 +3,18 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from models.loading import import_tensorflow
 from transforms.attempts import Asked, Settled
-from transforms.checking import Candidate, colour_numbers, histogram_sums, seen_row, seen_sums
+from transforms.checking import Candidate, seen_row, seen_sums
 from transforms.failures import Failure
 from transforms.items import NO_LABEL
 from transforms.observed import RejectedPicture
 from transforms.picture_files import PictureFormat, encode_picture
 from transforms.records import Encoded, Record, Result
+from transforms.sums import byte_histogram
 
 tf = import_tensorflow()
 
@@ -81,49 +85,56 @@ def _was_rejected_last(item: Settled[Candidate]) -> bool:
 def encode_candidate(asked: Asked, picture: Candidate, how: PictureFormat) -> Result:
     """Encodes a picture that was taken and says all that is known of it."""
     encoded = Encoded(encode_picture(picture.made.pixels, how), how.name)
-    row = picture_row(picture, encoded) | {
+    row, sums = measured(picture, encoded)
+    row |= {
         **seen_row(asked.label, picture.seen),
         "label": None if asked.label == NO_LABEL else asked.label,
         "item": asked.number,
         "attempt": asked.attempt,
         "duplicate_of": None if picture.twin is None else picture.twin.name,
     }
-    sums = picture_sums(picture, how) | seen_sums(asked.label, picture.seen)
+    sums |= seen_sums(asked.label, picture.seen)
     if asked.label != NO_LABEL:
         sums["labels"] = {str(asked.label): 1}
     return Result({"images": encoded}, row, sums, row.get("confidence"), picture)
 
 
-def picture_row(picture: Candidate, encoded: Encoded) -> dict[str, Any]:
-    """What the records file says of a picture that was made."""
+def measured(picture: Candidate, encoded: Encoded) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the records file says of a picture that was made, and what it adds to the metrics."""
     made, copy = picture.made, picture.copy
-    return {
-        "width": made.pixels.shape[1],
-        "height": made.pixels.shape[0],
+    (height, width), colours = made.pixels.shape[:2], colour_numbers(made.pixels)
+    row = {
+        "width": width,
+        "height": height,
         "format": encoded.format,
         "image_bytes": len(encoded.data),
         "clipped": made.clipped,
         "copy_of": None if copy is None else copy.name,
         "copy_bits": None if copy is None else copy.bits,
-        **colour_numbers(made.pixels),
+        **colours,
         **picture.marks.row(),
     }
-
-
-def picture_sums(picture: Candidate, how: PictureFormat) -> dict[str, Any]:
-    """What a picture that was made adds to the metrics."""
-    height, width = picture.made.pixels.shape[:2]
     sums: dict[str, Any] = {
         "pixels": height * width,
         "widths": {str(width): 1},
         "heights": {str(height): 1},
-        "formats": {how.name.upper(): 1},
-        "clipped_images": int(picture.made.clipped > 0.01),
-        **histogram_sums(colour_numbers(picture.made.pixels)),
+        "formats": {encoded.format.upper(): 1},
+        "clipped_images": int(made.clipped > 0.01),
+        **{name: byte_histogram(value) for name, value in colours.items()},
     }
-    if picture.copy is not None:
-        sums["copies"] = {picture.copy.kind: 1}
-    return sums
+    if copy is not None:
+        sums["copies"] = {copy.kind: 1}
+    return row, sums
+
+
+def colour_numbers(pixels: npt.NDArray[np.uint8]) -> dict[str, float]:
+    """Mean brightness and mean saturation (of HSV) of a picture, each 0 to 255."""
+    saturation = 0.0
+    if pixels.ndim == 3:
+        highest = pixels.max(axis=-1).astype(np.float64)
+        spread = highest - pixels.min(axis=-1)
+        saturation = float((255.0 * spread / np.maximum(highest, 1.0)).mean())
+    return {"brightness": float(pixels.mean()), "saturation": saturation}
 
 
 def _checked_features(serialized: bytes, asked: Asked, picture: Candidate) -> bytes:

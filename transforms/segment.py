@@ -149,15 +149,13 @@ def _row(
 
 def _sums(facts: Facts, answer: Segmentation) -> sums.Sums:
     height, width = answer.mask.shape
-    brightness = np.zeros(256, np.int64)
-    brightness[min(255, int(facts.brightness))] = 1
     measured: sums.Sums = {
         "pixels": height * width,
         "class_pixels": answer.class_pixels,
         "ignored_pixels": height * width - int(answer.class_pixels.sum()),
         "class_images": (answer.class_pixels > 0).astype(np.int64),
         "one_class_images": int(np.count_nonzero(answer.class_pixels) == 1),
-        "brightness": brightness,
+        "brightness": sums.byte_histogram(facts.brightness),
         "widths": {str(width): 1},
         "heights": {str(height): 1},
         "formats": {facts.format: 1},

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 Sums = dict[str, Any]
 
@@ -88,6 +89,13 @@ def _quantiles(counts: Mapping[float, int], at: tuple[float, ...]) -> list[float
     upto = np.cumsum([counts[value] for value in values])
     ranks = [max(1, math.ceil(q * int(upto[-1]))) for q in at]
     return [values[int(np.searchsorted(upto, rank))] for rank in ranks]
+
+
+def byte_histogram(value: float) -> npt.NDArray[np.int64]:
+    """The histogram of one number from 0 to 255, int64 [256]."""
+    counts = np.zeros(256, np.int64)
+    counts[min(255, int(value))] = 1
+    return counts
 
 
 def histogram_mean(counts: list[int]) -> float:

@@ -18,7 +18,7 @@ from transforms.guard import Known, Marks, Reference
 from transforms.inputs import Shard
 from transforms.items import NO_LABEL
 from transforms.observed import RejectedPicture, ShardObserver
-from transforms.outcomes import describe_picture, picture_row, picture_sums
+from transforms.outcomes import describe_picture, measured
 from transforms.picture_files import CHANGED, PictureFormat, encode_picture
 from transforms.picture_work import PictureWork, Settings
 from transforms.png import encode_png
@@ -147,12 +147,13 @@ class _TranslateWork:
 def encode_translated(facts: Facts, picture: Candidate, how: PictureFormat) -> Result:
     """Encodes a picture and measures it."""
     encoded = Encoded(encode_picture(picture.made.pixels, how), how.name)
-    row = picture_row(picture, encoded) | {
+    row, sums = measured(picture, encoded)
+    row |= {
         "source_width": facts.size_hw[1],
         "source_height": facts.size_hw[0],
         "source_brightness": facts.brightness,
     }
-    sums = picture_sums(picture, how) | {"source_formats": {facts.format: 1}}
+    sums["source_formats"] = {facts.format: 1}
     outputs = {"images": encoded}
     if picture.made.mask is not None:  # the label of what was made
         outputs["masks"] = Encoded(encode_png(picture.made.mask), "png")

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from transforms.confusion import confusion_matrix, iou_per_class, scores
+from transforms.confusion import (
+    chance_accuracy,
+    confusion_matrix,
+    confusion_of,
+    iou_per_class,
+    scores,
+)
+from transforms.sums import add
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -106,3 +113,24 @@ def test_scores_are_scikit_learns(seed, absent):
 def test_scores_of_nothing_are_not_a_number():
     found = scores(np.zeros((3, 3), np.int64))
     assert np.isnan(found.accuracy) and all(np.isnan(v) for v in found.means.values())
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_counts_by_name_are_the_matrix(pairs):
+    sums = {}
+    for asked, predicted in pairs:
+        sums = add(sums, {str(asked): {str(predicted): 1}})
+    expected = confusion_matrix(*np.array(pairs).T, 5)
+    np.testing.assert_array_equal(confusion_of(sums, 5), expected)
+    np.testing.assert_array_equal(confusion_of(sums, 3), expected[:3, :3])
+
+
+def test_chance_is_what_shuffled_labels_reach():
+    rng = np.random.default_rng(0)
+    asked, predicted = rng.integers(0, 4, 4000), rng.choice(4, 4000, p=[0.7, 0.1, 0.1, 0.1])
+    confusion = confusion_matrix(asked, predicted, 4)
+    chance, deviation = chance_accuracy(confusion)
+    assert scores(confusion).accuracy == pytest.approx(chance, abs=4 * deviation)
+    assert deviation == pytest.approx(np.sqrt(0.25 * 0.75 / 4000), rel=0.05)
+    true = confusion_matrix(asked, asked, 4)
+    assert scores(true).accuracy > chance_accuracy(true)[0] + 50 * deviation

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from transforms.distances import compare
 from transforms.feature_state import (
     ALL,
     FeatureCollector,
@@ -14,7 +15,6 @@ from transforms.feature_state import (
 )
 from transforms.fidelity import inception_score
 from transforms.moments import Moments, frechet_distance
-from transforms.scores import compare
 
 D, C = 6, 4
 

@@ -1,6 +1,6 @@
-"""Scores of generated pictures: quotients of merged sums, and distances of merged features."""
+"""Distances of generated from real pictures, and the Inception score: of merged states only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,55 +22,6 @@ _FEWER_SUBSETS = 20  # of classes, and of the floor
 _LEAST_ROWS = 10  # of either side, for anything to be said
 _NEIGHBOURS = 3
 _ROWS_A_FEATURE = 10  # with fewer, most of a Frechet distance may be bias
-
-Floats = npt.NDArray[np.float64]
-
-
-class Agreement(NamedTuple):
-    """How predicted labels agree with asked ones.
-
-    Attributes:
-        accuracy: share of pictures on the diagonal.
-        precision, recall, f1: by class, float64 [C]; NaN for one that was never predicted, never
-            asked for, or neither.
-    """
-
-    accuracy: float
-    precision: Floats
-    recall: Floats
-    f1: Floats
-
-
-def agreement(confusion: npt.NDArray[np.int64]) -> Agreement:
-    """Of int64 [C, C], rows are asked labels. F1 is 2 TP / (2 TP + FP + FN)."""
-    hits = np.diag(confusion).astype(np.float64)
-    predicted, asked = confusion.sum(axis=0), confusion.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return Agreement(
-            float(hits.sum() / confusion.sum()) if confusion.sum() else float("nan"),
-            np.where(predicted > 0, hits / predicted, np.nan),
-            np.where(asked > 0, hits / asked, np.nan),
-            np.where(predicted + asked > 0, 2 * hits / (predicted + asked), np.nan),
-        )
-
-
-def chance_accuracy(confusion: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """The accuracy that pictures would have by chance if their content did not depend on the asked
-    label, with the same predictions, and its standard deviation."""
-    total = max(1, int(confusion.sum()))
-    shares = confusion.sum(axis=0) * confusion.sum(axis=1) / total**2
-    chance = float(shares.sum())
-    return chance, float(np.sqrt(max(chance * (1 - chance), 1e-12) / total))
-
-
-def confusion_of(sums: Mapping[str, Mapping[str, int]], classes: int) -> npt.NDArray[np.int64]:
-    """int64 [C, C] of {asked: {predicted: count}}. Labels beyond are left out."""
-    matrix = np.zeros((classes, classes), np.int64)
-    for asked, row in sums.items():
-        for predicted, count in row.items():
-            if int(asked) < classes and int(predicted) < classes:
-                matrix[int(asked), int(predicted)] += count
-    return matrix
 
 
 def histogram_distance(a: Sequence[int], b: Sequence[int]) -> float:
