@@ -78,6 +78,20 @@ def real_pictures() -> list[bytes]:
     return [p.read_bytes() for p in paths if 0 < p.stat().st_size <= LARGEST_FILE_BYTES]
 
 
+def made_masks() -> list[bytes]:
+    """A mask of 23x31 in every form that is read."""
+    ids = Image.fromarray(np.arange(23 * 31, dtype=np.uint8).reshape(23, 31) % 5)
+    coloured = ids.copy()
+    coloured.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 0])
+    deep = Image.fromarray(np.asarray(ids, np.uint16) * 300)
+    found = []
+    for mask, name in ((ids, "PNG"), (coloured, "PNG"), (deep, "PNG"), (ids, "BMP"), (ids, "TIFF")):
+        file = io.BytesIO()
+        mask.save(file, name)
+        found.append(file.getvalue())
+    return found
+
+
 def shard_of(pictures: list[bytes]) -> list[bytes]:
     """tf.Examples of pictures."""
     examples = []
@@ -175,6 +189,7 @@ class Cases:
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, "s.tfrecord")
         self._pictures = [*made_pictures(), *real_pictures()]
+        self._masks = made_masks()
         self._small = [data for data in self._pictures if len(data) < 3000][:12]
         framed = io.BytesIO()
         for example in shard_of(self._small):
@@ -186,6 +201,8 @@ class Cases:
         rng = random.Random(f"pixelmill {number}")
         if number % 4 == 3:
             return f"shard {self._shard(rng)}"
+        if number % 4 == 2 and rng.random() < 0.5:  # the other half are pictures, no masks
+            return f"mask {check_mask(mutate(rng, rng.choice(self._masks), self._pictures))}"
         data = mutate(rng, rng.choice(self._pictures), self._pictures)
         return f"mask {check_mask(data)}" if number % 4 == 2 else f"picture {check_picture(data)}"
 

@@ -470,7 +470,7 @@ print(json.dumps(answers))
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_fifty_fresh_processes_answer_the_same(saved):
+def test_fresh_processes_answer_the_same(saved):
     """Of several outputs and of several signatures; each start orders them anew."""
     names = ["ids_and_scores", "scores_and_vector", "several_with_default"]
     task = json.dumps([[saved(name), {"input.range": "0,1"}] for name in names])
@@ -488,8 +488,8 @@ def test_fifty_fresh_processes_answer_the_same(saved):
         return json.loads(done.stdout)
 
     with ThreadPoolExecutor(2) as pool:
-        first, *others = pool.map(run, range(50))
-    assert len(others) == 49
+        first, *others = pool.map(run, range(20))
+    assert len(others) == 19
     assert set(first) == {saved(name) for name in names}
     assert all(other == first for other in others)
 
