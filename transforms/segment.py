@@ -81,7 +81,9 @@ class SegmentOperator:
 
         def load() -> Segmenter:
             model = local_model(self.model, self.fingerprint)
-            return Segmenter(model, self.binding, self.batch_size, self.mask_at_model_size)
+            return Segmenter(
+                model, self.binding, self.batch_size, self.mask_at_model_size, self.confidence_map
+            )
 
         return PictureWork(settings, load, lambda facts, answer: encode_result(facts, answer, self))
 
