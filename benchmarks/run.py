@@ -17,39 +17,35 @@ _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFF
 
 
 class Measured(NamedTuple):
-    """What a process and its children took: seconds of the clock and of processors, bytes."""
+    """What a process and its children took: seconds, and bytes at most."""
 
     wall_s: float
-    cpu_s: float
     peak_bytes: int
 
 
-def run(command: list[str], log: Path, cores: int | None = None) -> Measured:
+def run(command: list[str], log: Path) -> Measured:
     """Runs a command to its end.
 
     Args:
         log: gets what it prints.
-        cores: how many it may use; None for all.
 
     Raises:
         RuntimeError: it failed; the end of what it said is in the message.
     """
     environment = os.environ | _QUIET | {"PYTHONPATH": str(ROOT)}
-    before = os.times()
     start = time.monotonic()
     with log.open("wb") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=ROOT
         )
-        if cores is not None:
-            psutil.Process(process.pid).cpu_affinity(list(range(cores)))
         peak = _Peak(process.pid)
         code = process.wait()
         wall_s = time.monotonic() - start
-    after = os.times()
     if code != 0:
         raise RuntimeError(f"{command} ended with {code}: {log.read_text()[-3000:]}")
-    cpu_s = sum(getattr(after, n) - getattr(before, n) for n in ("children_user", "children_system"))
+    cpu_s = sum(
+        getattr(after, n) - getattr(before, n) for n in ("children_user", "children_system")
+    )
     return Measured(wall_s, cpu_s, peak.stop())
 
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from benchmarks.limits import Limits
 from benchmarks.made import Dataset, make_dataset
 from benchmarks.run import Measured, fresh, pixelmill, run
 
@@ -43,9 +42,10 @@ def contenders() -> list[str]:
 
 
 def measure(
-    case: Case, model: str, limits: Limits, rounds: int, folder: Path, names: list[str]
+    case: Case, model: str, batch_size: int, rounds: int, folder: Path
 ) -> dict[str, Rate | str]:
     """Runs all contenders in turns; for one that fails the reason."""
+    names = contenders()
     datasets = [
         make_dataset(folder / "data", case.small, 1, case.side_px),
         make_dataset(folder / "data", case.images, case.shards, case.side_px),
@@ -58,26 +58,23 @@ def measure(
                 continue
             try:
                 times[name].append(
-                    [_once(name, data, model, limits.batch_size, folder) for data in datasets]
+                    [_once(name, data, model, batch_size, folder) for data in datasets]
                 )
             except (RuntimeError, ValueError) as error:
                 failed[name] = str(error)[-600:]
             said = failed.get(name) or f"{times[name][-1][1].wall_s:.1f} s"
             print(f"  {case.model} {case.side_px} round {number + 1} {name}: {said}", flush=True)
-    return {
-        name: failed[name] if name in failed else _rate(times[name], case) for name in names
-    }
+    return {name: failed[name] if name in failed else _rate(times[name], case) for name in names}
 
 
 def _once(name: str, data: Dataset, model: str, batch_size: int, folder: Path) -> Measured:
     out = fresh(folder / "out")
-    batch = str(batch_size)
-    command = (
-        pixelmill("segment", "--input", str(data.folder), "--output", str(out), "--model", model,
-                  f"--batch_size={batch}")
-        if name == "pixelmill"
-        else [sys.executable, "-m", f"benchmarks.peers.{name}", str(data.folder), model, str(out), batch]
-    )  # fmt: skip
+    source, batch = str(data.folder), str(batch_size)
+    if name == "pixelmill":
+        where = ["--input", source, "--output", str(out), "--model", model]
+        command = pixelmill("segment", *where, f"--batch_size={batch}")
+    else:
+        command = [sys.executable, "-m", f"benchmarks.peers.{name}", source, model, str(out), batch]
     measured = run(command, folder / f"{name}.log")
     files = (out / "masks").glob("*.tfrecord") if name == "pixelmill" else out.glob("*")
     written = sum(

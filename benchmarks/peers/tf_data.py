@@ -37,7 +37,8 @@ def main() -> None:
         .prefetch(auto)
     )
     writers = [
-        tf.io.TFRecordWriter(str(job.out / f"masks-{i:05d}.tfrecord")) for i in range(len(job.shards))
+        tf.io.TFRecordWriter(str(job.out / f"masks-{i:05d}.tfrecord"))
+        for i in range(len(job.shards))
     ]
 
     def encoded(names: Any, found: Any) -> list[bytes]:

@@ -6,13 +6,13 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import tensorflow as tf
 from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow import make_ndarray
 from tfx_bsl.public.beam.run_inference import CreateModelHandler
 from tfx_bsl.public.proto import model_spec_pb2
 
-import tensorflow as tf
 from benchmarks.peers import common
 
 
