@@ -43,10 +43,7 @@ def run(command: list[str], log: Path) -> Measured:
         wall_s = time.monotonic() - start
     if code != 0:
         raise RuntimeError(f"{command} ended with {code}: {log.read_text()[-3000:]}")
-    cpu_s = sum(
-        getattr(after, n) - getattr(before, n) for n in ("children_user", "children_system")
-    )
-    return Measured(wall_s, cpu_s, peak.stop())
+    return Measured(wall_s, peak.stop())
 
 
 class _Peak:
