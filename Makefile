@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Two processes, each with whole files: fixtures that export models are shared within a file.
 TWO := -n 2 --dist loadfile
 
-.PHONY: demo test test-slow models lint types lock clean
+.PHONY: demo test test-slow bench models lint types lock clean
 
 demo: $(READY)
 	$(BIN)/pixelmill demo --output demo_out
@@ -16,6 +16,16 @@ test: $(READY)
 # What takes long: many kills, many processes, memory. CI runs it too.
 test-slow: $(READY)
 	$(BIN)/python -m pytest $(TWO) -m slow
+
+# Measures pixelmill against its peers: 40 minutes, or 5 with QUICK=1, which only prints.
+bench: .venv-bench/.ready
+	.venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick,--output docs/benchmark.md)
+
+.venv-bench/.ready: requirements.lock benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r benchmarks/requirements.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch .venv-bench/.ready
 
 # Trains the models that come with the project anew; takes half an hour.
 models: $(READY)
@@ -47,4 +57,4 @@ lock:
 	rm -rf .venv-lock build pixelmill.egg-info
 
 clean:
-	rm -rf .venv .venv-lock build dist demo_out models_out pixelmill.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-bench .venv-lock build dist demo_out models_out pixelmill.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -10,6 +10,7 @@ their own mirror image; where they must fit a size, bars may be put around them.
 says of all that is cut off.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from models.binding import Binding, Placement
 from models.errors import ModelError
 
 BINS = 256
+_GRID = 32
 
 
 def prepare_graph(tf: Any, binding: Binding) -> Any:
@@ -99,14 +101,32 @@ def _mask_graph(tf: Any, binding: Binding) -> Any:
     return lambda masks, placed: prepare(tf.constant(masks), tf.constant(placed.size_hw))
 
 
-def finish_graph(tf: Any, binding: Binding) -> Any:
+def grid_step(size_hw: tuple[int, int]) -> int:
+    """Every how many rows and columns confidence is measured: at some 32 x 32 pixels of a mask.
+
+    All of them would cost more than many a model. Odd, for what networks with strides answer
+    repeats every 2^k pixels.
+    """
+    return math.isqrt(size_hw[0] * size_hw[1]) // _GRID | 1
+
+
+def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any:
     """A function of the model's output, the masks' (height, width), the placement of the pictures
-    in what the model saw, and the (first, end) rows of the masks that are wanted."""
+    in what the model saw, and the (first, end) rows of the masks that are wanted.
+
+    Args:
+        with_confidence: answer the confidence of each pixel, not only its histogram on a grid.
+    """
     classes = max(binding.num_classes, 1)
     mask_dtype, ignore_id = (tf.uint8, 255) if classes <= 255 else (tf.uint16, 65535)
 
     def masks(ids: Any, rows: Any) -> dict[str, Any]:
         """Of the model's own ids [n, H, W]: masks, and pixels by class."""
+        if binding.id_offset == 0 and binding.void_id is None:
+            return {
+                "mask": tf.cast(ids, mask_dtype),
+                "class_pixels": _count(tf, ids, rows, classes),
+            }
         void = ids + binding.id_offset < 0
         if binding.void_id is not None:
             void |= ids == binding.void_id
@@ -117,7 +137,7 @@ def finish_graph(tf: Any, binding: Binding) -> Any:
         }
 
     @tf.function(reduce_retracing=True)
-    def finish(output: Any, size_hw: Any, place: Any, band: Any) -> dict[str, Any]:
+    def finish(output: Any, size_hw: Any, place: Any, band: Any, step: Any) -> dict[str, Any]:
         scores = nhwc(tf, output, binding)
         if binding.multiple_of is not None or binding.fit in ("letterbox", "pad"):
             scores = _cut(tf, scores, place, binding)
@@ -133,33 +153,30 @@ def finish_graph(tf: Any, binding: Binding) -> Any:
             ids = tf.image.resize(ids, size_hw, method="nearest")[:, band[0] : band[1], :, 0]
             return {**masks(ids, rows), "finite": tf.ones_like(good), "in_range": good}
         scores = tf.cast(scores, tf.float32)
-        finite = tf.reduce_all(tf.math.is_finite(scores), axis=[1, 2, 3])
+        finite = _finite(tf, tf.reshape(scores, [rows, -1]))
         scores = _resize_rows(tf, scores, size_hw, band)
-        probabilities = _probabilities(tf, scores, binding)
         if scores.shape[-1] == 1:
-            ids = tf.cast(probabilities[..., 1] > binding.threshold, tf.int32)
+            ids = tf.cast(_probabilities(tf, scores, binding)[..., 1] > binding.threshold, tf.int32)
         else:
             ids = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        scored = max(binding.num_scores, 1)
-        chosen = tf.one_hot(ids, scored, on_value=True, off_value=False, dtype=tf.bool)
-        first = tf.reduce_max(tf.where(chosen, probabilities, 0.0), axis=-1)
-        second = tf.reduce_max(tf.where(chosen, 0.0, probabilities), axis=-1)
-        entropy = -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
-        confidence = _to_byte(tf, first)
-        bytes_ = (confidence, _to_byte(tf, entropy / np.log(scored)), _to_byte(tf, first - second))
-        return {
+        on_grid = [_on_grid(tf, x, band[0], step) for x in (scores, ids)]
+        certain = _certainty(tf, binding, *on_grid)
+        answer = {
             **masks(ids, rows),
-            "confidence": confidence,
-            "histograms": tf.stack([_count(tf, b, rows, BINS) for b in bytes_]),
+            "histograms": tf.stack([_count(tf, byte, rows, BINS) for byte in certain]),
             "finite": finite,
             "in_range": tf.ones_like(finite),
         }
+        if with_confidence:
+            answer["confidence"] = _to_byte(tf, _chosen(tf, binding, scores, ids)[0])
+        return answer
 
     def call(
         output: Any, size_hw: tuple[int, int], placed: Placement, band: tuple[int, int]
     ) -> Any:
         place = (placed.canvas_hw, placed.offset_yx, placed.size_hw)
-        return finish(output, *(tf.constant(pair, tf.int32) for pair in (size_hw, place, band)))
+        settings = (size_hw, place, band, grid_step(size_hw))
+        return finish(output, *(tf.constant(value, tf.int32) for value in settings))
 
     return call
 
@@ -181,6 +198,44 @@ def _probabilities(tf: Any, scores: Any, binding: Binding) -> Any:
         p = tf.sigmoid(scores) if binding.kind == "logits" else tf.clip_by_value(scores, 0.0, 1.0)
         return tf.concat([1.0 - p, p], axis=-1)
     return tf.nn.softmax(scores) if binding.kind == "logits" else tf.clip_by_value(scores, 0.0, 1.0)
+
+
+def _finite(tf: Any, scores: Any) -> Any:
+    """bool [n]: whether all of scores [n, m] are finite.
+
+    Their sum tells in half the time; where it is infinite, so may be a sum of large numbers.
+    """
+    sums = tf.math.is_finite(tf.reduce_sum(scores, axis=1))
+
+    def each() -> Any:
+        return tf.reduce_all(tf.math.is_finite(scores), axis=1)
+
+    return tf.cond(tf.reduce_all(sums), lambda: sums, each)
+
+
+def _on_grid(tf: Any, x: Any, first_row: Any, step: Any) -> Any:
+    """The pixels of every step-th row and column of the mask, of a band that begins at a row."""
+    start = step // 2
+    rows = tf.range((start - first_row) % step, tf.shape(x)[1], step)
+    return tf.gather(tf.gather(x, rows, axis=1), tf.range(start, tf.shape(x)[2], step), axis=2)
+
+
+def _chosen(tf: Any, binding: Binding, scores: Any, ids: Any) -> tuple[Any, Any, Any]:
+    """Of scores [n, h, w, C] and the ids chosen [n, h, w]: probability of the choice, the highest
+    of the others, and of all, [n, h, w, max(C, 2)]."""
+    probabilities = _probabilities(tf, scores, binding)
+    chosen = tf.one_hot(ids, max(binding.num_scores, 1), True, False, dtype=tf.bool)
+    first = tf.reduce_max(tf.where(chosen, probabilities, 0.0), axis=-1)
+    second = tf.reduce_max(tf.where(chosen, 0.0, probabilities), axis=-1)
+    return first, second, probabilities
+
+
+def _certainty(tf: Any, binding: Binding, scores: Any, ids: Any) -> tuple[Any, Any, Any]:
+    """Confidence, entropy / log C and margin, uint8 [n, h, w] of [0, 1]."""
+    first, second, probabilities = _chosen(tf, binding, scores, ids)
+    entropy = -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
+    share = entropy / np.log(max(binding.num_scores, 1))
+    return _to_byte(tf, first), _to_byte(tf, share), _to_byte(tf, first - second)
 
 
 def _padded(size_hw: Any, binding: Binding) -> Any:

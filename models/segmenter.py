@@ -37,11 +37,11 @@ class Segmentation:
         mask: uint8 or, above 255 classes, uint16 [H, W], class ids; 255 or 65535 where the model
             saw nothing or has no class.
         confidence: uint8 [H, W], probability of the chosen class times 255, 0 where the model saw
-            nothing; None for a model that answers class ids only.
+            nothing; None for a model that answers class ids only, and where it was not asked for.
         class_pixels: int64 [C], pixels by class.
         histograms: int64 [3, 256] of confidence, entropy / log C, and the margin of the two
-            likeliest classes, each over [0, 1] in steps of 1/255, where the model saw anything;
-            None with class ids.
+            likeliest classes, each over [0, 1] in steps of 1/255, at every n-th row and column of
+            what the model saw (see graphs.grid_step); None with class ids.
         finite: whether all scores were finite numbers. The rest means nothing when not.
         in_range: whether all class ids were within [0, C).
     """
@@ -58,7 +58,12 @@ class Segmenter:
     """Runs one SavedModel, one batch at a time. Load it once per process; threads may share it."""
 
     def __init__(
-        self, path: str, binding: Binding, batch_size: int = 1, mask_at_model_size: bool = False
+        self,
+        path: str,
+        binding: Binding,
+        batch_size: int = 1,
+        mask_at_model_size: bool = False,
+        with_confidence: bool = True,
     ) -> None:
         """Loads the model.
 
@@ -67,6 +72,7 @@ class Segmenter:
             binding: with kind, output layout and classes known (see models/probe.py).
             batch_size: pictures in a full batch; a signature with a fixed batch decides.
             mask_at_model_size: masks are as large as the model saw the pictures, or their parts.
+            with_confidence: answer the confidence of every pixel.
 
         Raises:
             ModelError: it cannot be loaded.
@@ -78,7 +84,7 @@ class Segmenter:
         self.turn = threading.RLock()
         self._predict = load_signature(path, binding)
         self._prepare = prepare_graph(self._tf, binding)
-        self._finish = finish_graph(self._tf, binding)
+        self._finish = finish_graph(self._tf, binding, with_confidence)
 
     def __call__(self, images: Sequence[Image]) -> list[Segmentation]:
         """Segments pictures that the model sees at one size (see Binding.model_size_hw).

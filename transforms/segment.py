@@ -13,7 +13,7 @@ from transforms import sums
 from transforms.decode import DecodePolicy, Facts
 from transforms.failures import Failure
 from transforms.picture_work import PictureWork, Settings
-from transforms.png import encode_png
+from transforms.png import encode_grey, encode_png
 from transforms.records import Encoded, Result
 from transforms.shard_work import Work
 from transforms.sink import Sink
@@ -81,7 +81,9 @@ class SegmentOperator:
 
         def load() -> Segmenter:
             model = local_model(self.model, self.fingerprint)
-            return Segmenter(model, self.binding, self.batch_size, self.mask_at_model_size)
+            return Segmenter(
+                model, self.binding, self.batch_size, self.mask_at_model_size, self.confidence_map
+            )
 
         return PictureWork(settings, load, lambda facts, answer: encode_result(facts, answer, self))
 
@@ -108,7 +110,7 @@ def encode_result(facts: Facts, answer: Segmentation, settings: SegmentOperator)
     check(answer)
     outputs = {"masks": Encoded(encode_png(answer.mask), "png")}
     if settings.confidence_map and answer.confidence is not None:
-        outputs["confidence"] = Encoded(encode_png(answer.confidence), "png")
+        outputs["confidence"] = Encoded(encode_grey(answer.confidence), "png")
     means = _means(answer)
     return Result(
         outputs=outputs,
