@@ -236,8 +236,9 @@ def _fault(error: Any) -> str:
         return f"got step {context['tag']!r}; {_near(str(context['tag']), known)}"
     if kind in ("union_tag_not_found", "model_attributes_type", "model_type"):
         return f"got {_short(got)}, expected fields such as {{step: flip}}"
-    text = error["msg"].removeprefix("Value error, ")
-    if text == error["msg"]:
+    said = str(error["msg"])
+    text = said.removeprefix("Value error, ")
+    if text == said:
         text = text.replace("Input should be", "expected").replace("Input", "it")
         return f"got {_short(got)}, {text}"
     return text

@@ -89,13 +89,13 @@ class ScaleCrop(Drawn):
 
 
 class Elastic(Drawn):
-    """Bends smoothly (Simard et al. 2003)."""
+    """Bends smoothly, by random moves of a coarse grid (Ronneberger et al. 2015)."""
 
     step: Literal["elastic"]
     amount: Annotated[float, pydantic.Field(ge=0, le=0.5)] = 0.03
-    """Farthest move, as a part of the shorter side."""
-    smoothness: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.08
-    """Standard deviation of the bends, as a part of the shorter side."""
+    """Farthest move of a grid point, as a part of the shorter side."""
+    spacing: Annotated[float, pydantic.Field(ge=0.02, le=1)] = 0.2
+    """Of the grid, as a part of the shorter side; less is more crumpled."""
 
 
 class Perspective(Drawn):
