@@ -34,6 +34,7 @@ _STAGES = {
     "wait": "waiting for decoded images",
     "model": "running the model",
     "check": "fingerprints of what was made",
+    "change": "changing copies by the recipe",
     "encode": "encoding the results",
     "write": "writing files",
     "commit": "committing shards",

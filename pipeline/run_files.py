@@ -15,6 +15,7 @@ from typing import Any
 from models.errors import UserError
 from pipeline import __version__
 from transforms import commits, storage
+from transforms.augmentation.filters import LEFT_OUT
 from transforms.guard import REFERENCE
 from transforms.inputs import Plan
 from transforms.live import INTERRUPTED
@@ -31,7 +32,17 @@ DUPLICATES = "duplicates.csv"  # pictures that repeat an earlier one
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
     *(SUCCESS, commits.METRICS, METRICS, REPORT),
-    *("masks", "images", "confidence", "features", "rejected", "records", RETRIES, "model"),
+    *(
+        "masks",
+        "images",
+        "confidence",
+        "features",
+        "rejected",
+        LEFT_OUT,
+        "records",
+        RETRIES,
+        "model",
+    ),
     *(LEGEND, "MODEL_CARD.md", "curves.csv", "curves.png", "checkpoint.npz", "best.npz"),
     *(DUPLICATES, PLAN, REFERENCE, storage.TEMPORARY, RUN),
 )

@@ -8,6 +8,7 @@ from transforms.augmentation import colour, geometry, mixing
 from transforms.augmentation.drawing import Operation, Partners, draw
 from transforms.augmentation.draws import Draws
 from transforms.augmentation.scene import Scene, blend_labels
+from transforms.failures import Failure
 
 _LOOKS: dict[str, Callable[..., Any]] = {
     "colour": colour.colour,
@@ -56,9 +57,18 @@ def make_copy(
         chosen = _Chosen(partners)
         operation = draw(step, draws, scene, chosen)
         if operation is not None:
-            scene = apply(scene, operation, chosen.scene, ignore_id)
+            scene = _applied(scene, operation, chosen.scene, ignore_id)
             done.append(operation)
     return scene, done
+
+
+def _applied(scene: Scene, operation: Operation, other: Scene | None, ignore_id: int) -> Scene:
+    """As `apply`; whatever libraries raise for an odd picture is its Failure."""
+    try:
+        return apply(scene, operation, other, ignore_id)
+    except Exception as error:
+        what = f"{operation['step']}: {type(error).__name__}: {error}"
+        raise Failure("check", "step_failed", what) from error
 
 
 class _Chosen:
@@ -118,7 +128,8 @@ def apply(scene: Scene, operation: Operation, other: Scene | None, ignore_id: in
         pixels, mask = _paste_all(scene, other, **numbers)
     else:
         raise ValueError(f"unknown operation {name!r}")
-    return dataclasses.replace(scene, pixels=pixels, mask=mask, labels=labels)
+    texts = scene.texts if other is None else {**other.texts, **scene.texts}
+    return dataclasses.replace(scene, pixels=pixels, mask=mask, labels=labels, texts=texts)
 
 
 def _paste_all(scene: Scene, other: Scene, pastes: Sequence[Any]) -> tuple[Any, Any]:

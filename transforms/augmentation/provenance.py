@@ -28,6 +28,7 @@ class Provenance:
         operations: what was done, in order.
         ancestors: keys of pictures that the source and its partners were made of.
         models: fingerprints by what they were for.
+        pseudo_confidence: mean confidence of a mask that a segmenter made; None of others.
     """
 
     source: str
@@ -39,6 +40,7 @@ class Provenance:
     operations: Sequence[Operation]
     ancestors: Sequence[str] = ()
     models: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pseudo_confidence: float | None = None
 
     @property
     def key(self) -> str:
@@ -56,7 +58,7 @@ def partners_of(operations: Sequence[Operation]) -> list[str]:
     return sorted({each["partner"]["key"] for each in operations if "partner" in each})
 
 
-def features_of(found: Provenance, scene: Scene, label_texts: dict[int, str]) -> bytes:
+def features_of(found: Provenance, scene: Scene) -> bytes:
     """A serialized tf.Example with all that is known of a copy but its pixels."""
     example = tf.train.Example()
     features = example.features.feature
@@ -81,11 +83,13 @@ def features_of(found: Provenance, scene: Scene, label_texts: dict[int, str]) ->
     if scene.labels:
         main = scene.labels[0][0]
         numbers["image/class/label"] = [main]
-        if main in label_texts:
-            texts["image/class/text"] = [label_texts[main]]
+        if main in scene.texts:
+            texts["image/class/text"] = [scene.texts[main]]
         numbers[f"{PREFIX}labels"] = [label for label, _ in scene.labels]
         shares = features[f"{PREFIX}label_shares"].float_list.value
         shares.extend(share for _, share in scene.labels)
+    if found.pseudo_confidence is not None:
+        features[f"{PREFIX}pseudo_confidence"].float_list.value.append(found.pseudo_confidence)
     for name, words in texts.items():
         features[name].bytes_list.value.extend(w.encode("utf-8", "replace") for w in words)
     for name, values in numbers.items():

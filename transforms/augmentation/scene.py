@@ -1,6 +1,7 @@
 """What is augmented: a picture with what is known of it."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ class Scene:
         pixels: uint8 [H, W, 3], RGB.
         mask: uint8 or uint16 [H, W], class ids; None without.
         labels: class ids of the whole picture with their shares, which sum to 1; () without.
+        texts: names of labels, where the data says them.
         key: name of the record that it is.
         index: of the record in its shard.
     """
@@ -27,6 +29,7 @@ class Scene:
     pixels: Image
     mask: Ids | None = None
     labels: tuple[tuple[int, float], ...] = ()
+    texts: Mapping[int, str] = dataclasses.field(default_factory=dict)
     key: str = ""
     index: int = 0
 
