@@ -112,6 +112,14 @@ class AugmentOperator:
         settings = Settings(self.policy, self.names, self.threads, TIMEOUT_S)
         return Labeller(self.segmenter, self.recipe.pseudo_label, self.recipe.ignore_id, settings)
 
+    def unlabelled(self, shard: Shard) -> frozenset[int]:
+        """Which records of a shard have no mask. Raises OSError."""
+        return frozenset(
+            record.index
+            for record, load in read_shard(shard, self.names)
+            if not isinstance(load, Failure) and not has_mask(record, self.recipe.features)
+        )
+
     def open(self) -> Work:
         """Loads the segmenter, and what is known of the validation shards. Raises ModelError."""
         configure(self.devices)
@@ -133,7 +141,7 @@ class _AugmentWork:
     def __call__(self, shard: Shard, clock: Clock) -> WorkStream:
         masks: PseudoMasks = {}
         if self._labeller is not None:
-            masks = self._labeller(shard, unlabelled(shard, self._settings), clock)
+            masks = self._labeller(shard, self._settings.unlabelled(shard), clock)
         return _ShardWork(
             self._settings, self._pool, validation=self._validation, shard=shard, masks=masks
         ).run(clock)
@@ -298,15 +306,6 @@ class _ShardWork:
             models=models,
             pseudo_confidence=None if pseudo is None else pseudo.confidence,
         )
-
-
-def unlabelled(shard: Shard, settings: AugmentOperator) -> frozenset[int]:
-    """Which records of a shard have no mask. Raises OSError."""
-    return frozenset(
-        record.index
-        for record, load in read_shard(shard, settings.names)
-        if not isinstance(load, Failure) and not has_mask(record, settings.recipe.features)
-    )
 
 
 def _image_of(load: Load | Failure, clock: Clock) -> bytes:
