@@ -74,11 +74,15 @@ def project(image: Image, mask: Mask, numbers: tuple[float, ...], ignore_id: int
         numbers: a to h; x goes right and y down, in pixels, from the top left corner.
     """
     how, size = Pictures.Transform.PERSPECTIVE, (image.shape[1], image.shape[0])
-    moved = Pictures.fromarray(image).transform(size, how, numbers, _BILINEAR, fillcolor=0)
+    pixels = np.empty_like(image)
+    for channel in range(3):  # as floats, for Pillow cuts bytes off instead of rounding them
+        plane = Pictures.fromarray(image[..., channel].astype(np.float32))
+        moved = np.asarray(plane.transform(size, how, numbers, _BILINEAR, fillcolor=0))
+        pixels[..., channel] = np.clip(np.rint(moved), 0, 255)
     if mask is None:
-        return np.asarray(moved), None
+        return pixels, None
     ids = Pictures.fromarray(mask).transform(size, how, numbers, _NEAREST, fillcolor=ignore_id)
-    return np.asarray(moved), as_ids(ids, mask)
+    return pixels, as_ids(ids, mask)
 
 
 def scale_crop(
