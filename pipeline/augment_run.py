@@ -25,9 +25,12 @@ from transforms.checking import Checks
 from transforms.decode import MAX_PIXELS, DecodePolicy
 from transforms.describe import COLUMNS as DESCRIBED
 from transforms.describe import DescribeOperator
+from transforms.generate import COLUMNS as GENERATED
+from transforms.generate import GenerateOperator
 from transforms.guard import REFERENCE
 from transforms.inputs import Plan, Shard, cut
 from transforms.listing import InputError, list_input
+from transforms.picture_files import PictureFormat
 from transforms.sink import Sink
 from transforms.sources import read_shard
 from transforms.staging import local_file, local_model, remote_name
@@ -115,7 +118,8 @@ def make_operator(
         fingerprint=recipe.fingerprint,
         sink=Sink(out, "images", as_files=False, columns=COLUMNS),
         have=read_have(balance.have, balance.by) if balance and balance.have else None,
-        segmenter=_bind(recipe.pseudo_label) if recipe.pseudo_label else None,
+        segmenter=_bind_segmenter(recipe.pseudo_label) if recipe.pseudo_label else None,
+        generator=_bind_generator(recipe, out, threads) if recipe.generate else None,
         policy=DecodePolicy(max_pixels),
         threads=threads,
     )
@@ -129,22 +133,63 @@ def plan_validation(recipe: Recipe) -> Plan | None:
     return Plan(shards, "tfrecord")
 
 
-def _bind(wanted: PseudoLabel) -> Bound:
+def _bind_segmenter(wanted: PseudoLabel) -> Bound:
     """The segmenter of pseudo_label. Raises UserError."""
-    path = paths.absolute(wanted.model)
+    bound = _bind("pseudo_label", wanted.model, wanted.card, {})
+    if bound.binding.kind in ("class_ids", "image"):
+        raise RecipeError(
+            f"pseudo_label.model: {bound.path} answers {bound.binding.kind} without a confidence, "
+            "so nothing tells which pixels to trust; export it with logits or probabilities"
+        )
+    return bound
+
+
+def _bind_generator(recipe: Recipe, out: str, threads: int) -> GenerateOperator:
+    """The generator of generate, and what looks at its pictures. Raises UserError."""
+    wanted = recipe.generate
+    assert wanted is not None
+    bound = _bind("generate", wanted.model, wanted.card, {"output.kind": "image"})
+    binding = bound.binding
+    if binding.takes_picture or not binding.labels:
+        raise RecipeError(
+            f"generate.model: {bound.path} takes "
+            f"{'pictures' if binding.takes_picture else 'no label'}, expected a generator that is "
+            "given a label; `pixelmill inspect` tells more"
+        )
+    verifier = None
+    if wanted.verifier:
+        verifier, _ = verification.bind_looker(wanted.verifier, wanted.verifier_card, True)
+        names = verifier.binding.classes
+        verification.check_classes(wanted.verifier, names, binding.labels, binding.classes)
+    return GenerateOperator(
+        model=bound.path,
+        binding=binding,
+        sink=Sink(out, "images", as_files=False, columns=GENERATED),
+        batch_size=wanted.batch_size,
+        seed=recipe.seed,
+        fingerprint=bound.fingerprint,
+        format=PictureFormat(recipe.format, recipe.quality),
+        threads=threads,
+        checks=Checks(
+            verifier=verifier,
+            accept="agree" if verifier else "all",
+            min_confidence=wanted.min_confidence if verifier else 0.0,
+            max_attempts=wanted.max_attempts if verifier else 1,
+        ),
+    )
+
+
+def _bind(what: str, model: str, card_path: str | None, fixed: dict[str, Any]) -> Bound:
+    """A model of the recipe, bound and probed. Raises UserError."""
+    path = paths.absolute(model)
     staged = local_model(path)
-    card = load_card(local_file(wanted.card) if wanted.card else own_card(staged), {})
+    card = load_card(local_file(card_path) if card_path else own_card(staged), fixed)
     configure(DeviceOptions())
     try:
         info = read_model(staged, card.tags)
         binding = probe(info.path, bind(info, card))
     except (OSError, ValueError, ModelError) as error:
-        raise ModelError(f"pseudo_label: {str(error).replace(staged, path)}") from error
-    if binding.kind in ("class_ids", "image"):
-        raise RecipeError(
-            f"pseudo_label.model: {path} answers {binding.kind} without a confidence, so nothing "
-            "tells which pixels to trust; export it with logits or probabilities"
-        )
+        raise ModelError(f"{what}: {str(error).replace(staged, path)}") from error
     return Bound(remote_name(info.path, staged, path), binding, info.fingerprint)
 
 
@@ -165,3 +210,8 @@ def _check_first(plan: Plan, operator: AugmentOperator) -> None:
         if wrong and any(isinstance(each, kind) for each in recipe.steps):
             have = "have masks" if masked else "have no masks"
             raise UserError(f"step {step}: the pictures of {plan.shards[0].root} {have}, and {why}")
+    if recipe.generate is not None and masked:
+        raise UserError(
+            f"generate: the pictures of {plan.shards[0].root} have masks, and the generator makes "
+            "pictures of labels, without masks; leave it out"
+        )

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import io
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -17,20 +17,24 @@ from transforms import storage
 from transforms.augment import AugmentOperator
 from transforms.augmentation.apply import repeat_copy
 from transforms.augmentation.copies import encode_outputs
+from transforms.augmentation.drawing import Operation
 from transforms.augmentation.looking import read_scene
+from transforms.augmentation.making import Maker
 from transforms.augmentation.provenance import PREFIX, operations_json, read_operations
 from transforms.augmentation.pseudo import PseudoMask
 from transforms.augmentation.recipe import parse_recipe
 from transforms.augmentation.scene import Scene
 from transforms.clock import Clock
 from transforms.failures import Failure
-from transforms.inputs import Shard
+from transforms.inputs import Items, Shard
+from transforms.records import Encoded
 from transforms.sink import FEATURES, picture_path, records_path
 from transforms.sources import read_shard
 from transforms.tfrecord import BadRecord, read_records
 
 tf = import_tensorflow()
 
+ITEM = "image/generated/item"
 _SHOWN = 5
 
 
@@ -41,7 +45,7 @@ class Replayed:
     Attributes:
         key: its name.
         shard: that holds it.
-        source: key of the picture that it was made of.
+        source: key of the picture, or number of the item, that it was made of.
         operations: what was done, as JSON.
         differs: features whose bytes are not the same.
     """
@@ -86,20 +90,44 @@ def replay(out: str, key: str, shard_name: str = "") -> Replayed:
     )
     stored = _stored(out, operator, shard, key)
     operations = read_operations(stored)
-    index = _number(stored, "index")
-    partners = {each["partner"]["index"] for each in operations if "partner" in each}
-    try:
-        scenes = _scenes(operator, shard, {index, *partners})
-        made = repeat_copy(scenes[index], operations, operator.recipe.ignore_id, scenes.__getitem__)
-    except (Failure, OSError, KeyError) as error:
-        why = error.message if isinstance(error, Failure) else str(error)
-        raise UserError(f"the source of {key}, {shard.root}, cannot be read: {why}") from error
-    recipe = operator.recipe
-    outputs = encode_outputs(made, operations, recipe.format, recipe.quality)
+    if ITEM in stored:
+        source, outputs = _generated(operator, shard, stored)
+    else:
+        source, outputs = _copied(operator, shard, stored, operations)
     names = {f"{FEATURES[kind]}/encoded": picture.data for kind, picture in outputs.items()}
     differs = [n for n, data in names.items() if list(stored[n].bytes_list.value) != [data]]
-    source = stored[f"{PREFIX}source"].bytes_list.value[0].decode()
     return Replayed(key, shard.name, source, operations_json(operations), tuple(differs))
+
+
+def _copied(
+    operator: AugmentOperator, shard: Shard, stored: Any, operations: list[Operation]
+) -> tuple[str, Mapping[str, Encoded]]:
+    """The key of a copy's source, and the copy made again."""
+    index = int(stored[f"{PREFIX}index"].int64_list.value[0])
+    source = stored[f"{PREFIX}source"].bytes_list.value[0].decode("utf-8", "replace")
+    partners = {each["partner"]["index"] for each in operations if "partner" in each}
+    recipe = operator.recipe
+    try:
+        scenes = _scenes(operator, shard, {index, *partners})
+        made = repeat_copy(scenes[index], operations, recipe.ignore_id, scenes.__getitem__)
+    except (Failure, OSError, KeyError) as error:
+        why = error.message if isinstance(error, Failure) else str(error)
+        raise UserError(f"the source {source} in {shard.root} cannot be read: {why}") from error
+    return source, encode_outputs(made, operations, recipe.format, recipe.quality)
+
+
+def _generated(
+    operator: AugmentOperator, shard: Shard, stored: Any
+) -> tuple[str, Mapping[str, Encoded]]:
+    """What a generated picture was made of, and the picture made again."""
+    item = int(stored[ITEM].int64_list.value[0])
+    label = int(stored["image/generated/label_asked"].int64_list.value[0])
+    assert operator.generator is not None, "the recipe of a run with generated pictures has one"
+    items = Items(item, ((label, 1),))
+    ((_, result, _),) = Maker(operator.generator)(shard.name, items, "", Clock())
+    if isinstance(result, Failure):
+        raise UserError(f"item {item} was not made again: {result.message}")
+    return f"item {item} of label {label}, seed {operator.recipe.seed}", result.outputs
 
 
 def _find(out: str, key: str, shards: Collection[str], wanted: str) -> str:
@@ -140,10 +168,6 @@ def _examples(path: str) -> Iterator[Any]:
         for data in read_records(file):
             if not isinstance(data, BadRecord):
                 yield tf.train.Example.FromString(data).features.feature
-
-
-def _number(features: Any, name: str) -> int:
-    return int(features[f"{PREFIX}{name}"].int64_list.value[0])
 
 
 def _scenes(operator: AugmentOperator, shard: Shard, indices: set[int]) -> dict[int, Scene]:

@@ -5,6 +5,7 @@ copies of each are needed; then the copies are made, in the order of the shard.
 """
 
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from transforms.augmentation.looking import (
     has_mask,
     read_scene,
 )
+from transforms.augmentation.making import Maker
 from transforms.augmentation.provenance import Provenance, features_of, names_in
 from transforms.augmentation.pseudo import Labeller, PseudoMask, PseudoMasks
 from transforms.augmentation.recipe import Recipe
@@ -37,6 +39,7 @@ from transforms.augmentation.steps import CopyPaste
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
+from transforms.generate import GenerateOperator
 from transforms.guard import Known, Marks
 from transforms.inputs import Shard
 from transforms.picture_work import Settings
@@ -61,6 +64,10 @@ COLUMNS = pa.schema(
         pa.field("class_pixels", pa.list_(pa.int64())),
         pa.field("ignored", pa.float64()),
         pa.field("pseudo_confidence", pa.float64()),
+        pa.field("item", pa.int64()),
+        pa.field("attempt", pa.int32()),
+        pa.field("predicted", pa.int32()),
+        pa.field("confidence", pa.float64()),
         pa.field("operations", pa.string()),
         pa.field("partners", pa.list_(pa.string())),
     ]
@@ -81,6 +88,7 @@ class AugmentOperator:
         sink: of kind "images", with COLUMNS.
         have: what the whole source has of each class, if the recipe names it.
         segmenter: of pseudo_label, bound and probed.
+        generator: of generate, with its checks.
         policy: how pictures are decoded.
         threads: that decode, change and encode; 0 for one a core.
         devices: settings of the accelerators.
@@ -91,6 +99,7 @@ class AugmentOperator:
     sink: Sink
     have: dict[int, int] | None = None
     segmenter: Bound | None = None
+    generator: GenerateOperator | None = None
     policy: DecodePolicy = DecodePolicy()
     threads: int = 0
     devices: DeviceOptions = DeviceOptions()
@@ -137,14 +146,16 @@ class _AugmentWork:
         if filters.validation:
             self._validation = Validation.load(settings.sink.root, filters.near_bits)
         self._labeller = settings.labeller()
+        self._maker = None if settings.generator is None else Maker(settings.generator)
 
     def __call__(self, shard: Shard, clock: Clock) -> WorkStream:
         masks: PseudoMasks = {}
         if self._labeller is not None:
             masks = self._labeller(shard, self._settings.unlabelled(shard), clock)
-        return _ShardWork(
+        work = _ShardWork(
             self._settings, self._pool, validation=self._validation, shard=shard, masks=masks
-        ).run(clock)
+        )
+        return work.run(clock, self._maker)
 
 
 class _ShardWork:
@@ -169,7 +180,7 @@ class _ShardWork:
         pasted = [s.classes for s in self._recipe.steps if isinstance(s, CopyPaste)]
         self._partners = Pool(self._read, [(), *pasted] if self._recipe.needs_partners else [])
 
-    def run(self, clock: Clock) -> WorkStream:
+    def run(self, clock: Clock, maker: Maker | None) -> WorkStream:
         """Copies, failures, and at the end what the shard has besides."""
         looked = list(self._look(clock))
         self._partners.close()
@@ -184,7 +195,10 @@ class _ShardWork:
         copies = {e.record.index: int(n) for e, n in zip(usable, planned.of, strict=True)}
         left = [(each.record.key, each.record.index, each.problem) for each in looked]
         number = 0
-        for record, outcome in self._make(clock, looked, copies):
+        made = self._make(clock, looked, copies)
+        if maker is not None:
+            made = itertools.chain(made, self._generate(clock, maker, planned))
+        for record, outcome in made:
             if isinstance(outcome, LeftOut):
                 left.append((record.key, record.index, outcome))
                 continue
@@ -263,6 +277,21 @@ class _ShardWork:
 
         for made in ordered_map(self._pool, make, self._records(clock), ahead):
             yield from made
+
+    def _generate(
+        self, clock: Clock, maker: Maker, planned: Copies
+    ) -> Iterator[tuple[Record, Outcome]]:
+        """Pictures by the generator of what lacks; none that looks like a validation picture."""
+        balance = self._recipe.balance
+        assert balance is not None, "the recipe refuses generate without balance"
+        wanted = planned.to_generate(balance.max_synthetic_share)
+        name = self._shard.name
+        items = maker.items(name, wanted)
+        for record, result, marks in maker(name, items, self._settings.fingerprint, clock):
+            leak = None
+            if self._validation is not None and marks is not None:
+                leak = self._validation.leak((), marks, self._recipe.filter.leakage)
+            yield record, leak or result
 
     def _copy(
         self, clock: Clock, record: Record, scene: Scene, copy: int

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from PIL import Image
+from sklearn.datasets import load_digits
 from support import commits, content
 
 from models.errors import UserError
@@ -440,3 +441,54 @@ def test_pictures_without_any_answer_are_failures(tmp_path: Path) -> None:
     assert run(recipe(source), tmp_path / "out") == 0
     metrics = read_metrics(str(tmp_path / "out"))
     assert metrics["records"]["failed_by_reason"] == {"label_missing": 1}
+
+
+# Pictures by a generator
+
+SHIPPED = Path(__file__).parents[2] / "models" / "shipped"
+
+
+def digit_shard(folder: Path) -> str:
+    """Real digits: five of each but two of the 4 and one of the 7."""
+    digits = load_digits()
+    rows, have = [], Counter[int]()
+    for number, (grey, label) in enumerate(zip(digits.images, digits.target.tolist(), strict=True)):
+        if have[label] < {4: 2, 7: 1}.get(label, 5):
+            have[label] += 1
+            small = Image.fromarray(np.rint(grey * 15.9).astype(np.uint8))
+            pixels = np.repeat(np.asarray(small.resize((32, 32)))[..., None], 3, axis=2)
+            name = {"image/filename": f"{number}.png", "image/encoded": png(pixels)}
+            rows.append({**name, "image/class/label": label})
+    return write_shards(folder, [rows])
+
+
+def test_what_copies_leave_short_is_generated(tmp_path: Path) -> None:
+    source = digit_shard(tmp_path / "digits")
+    made = recipe(
+        source,
+        per_image=0,
+        steps=[{"step": "rotate"}],
+        balance={"target": 6, "max_copies": 1},
+        generate={
+            "model": str(SHIPPED / "digits_generator"),
+            "verifier": str(SHIPPED / "digits_classifier"),
+        },
+    )
+    assert run(made, tmp_path / "out") == 0
+    found = examples(tmp_path / "out")
+    copies, items = Counter[int](), Counter[int]()
+    for key, features in found.items():
+        label = features["image/class/label"].int64_list.value[0]
+        (items if key.startswith("generated/") else copies)[label] += 1
+    assert copies == {label: {4: 2, 7: 1}.get(label, 1) for label in range(10)}
+    assert items == {4: 2, 7: 4}
+    sums = read_metrics(str(tmp_path / "out"))["sums"]
+    assert (sums["copies"], sums["generated"]) == (11, 6)
+    generated = [key for key in found if key.startswith("generated/")]
+    features = found[generated[0]]
+    assert set(json.loads(text(features, "image/augmented/models"))) == {"generate", "verifier"}
+    label = features["image/generated/label_asked"].int64_list.value[0]
+    assert features["image/generated/label_predicted"].int64_list.value == [label]
+    for key in generated:
+        assert cli.main(["replay", str(tmp_path / "out"), key]) == 0
+    assert cli.main(["verify", str(tmp_path / "out")]) == 0

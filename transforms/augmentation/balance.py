@@ -42,6 +42,16 @@ class Copies:
         lacks = {c: math.floor(n - self.got.get(c, 0)) for c, n in self.need.items()}
         return {c: lack for c, lack in lacks.items() if lack > 0}
 
+    def to_generate(self, max_synthetic_share: float) -> dict[int, int]:
+        """What a generator is to make of what lacks: all, or the same part of all classes where
+        more synthetic pictures would come together than may."""
+        short = self.short()
+        room = max(0, _room(len(self.of), max_synthetic_share) - int(self.of.sum()))
+        total = sum(short.values())
+        if total <= room:
+            return short
+        return {c: lack * room // total for c, lack in short.items() if lack * room // total}
+
 
 def plan_copies(
     counts: Sequence[Counts],

@@ -16,6 +16,10 @@ def explain(recipe: Recipe) -> str:
         + (", and more of rare classes:" if recipe.balance else "."),
         *(_balance(recipe.balance) if recipe.balance else ()),
     ]
+    if recipe.generate is not None:
+        made = recipe.generate
+        checked = f", if {made.verifier} sees the class in it" if made.verifier else ""
+        lines.append(f"  What then lacks of a class is made by {made.model}{checked}.")
     if recipe.steps:
         lines.append("Each copy goes through:")
         lines += [f"  {number}. {_step(step)}" for number, step in enumerate(recipe.steps, 1)]

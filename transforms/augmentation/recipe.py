@@ -64,10 +64,28 @@ class Balance(Strict):
     """A metrics.json of a run over masks or labels, or a YAML file {class id: count}, with what the
     whole source has: each shard then makes its share of what is needed. Without, each shard is
     balanced in itself. Either way a shard's output depends on no other shard."""
-    max_copies: Positive = 10
+    max_copies: Count = 10
     """Of one picture, per_image included."""
     max_synthetic_share: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.9
     """Of a shard's copies among its pictures and copies."""
+
+
+class Generate(Strict):
+    """Pictures by a generator of labels, for what balance lacks after its copies."""
+
+    model: str
+    """Folder of the SavedModel."""
+    card: str | None = None
+    """Its card; without, the one that lies in it."""
+    verifier: str | None = None
+    """Folder of a classifier: pictures in which it sees another class are drawn again."""
+    verifier_card: str | None = None
+    """Its card; without, the one that lies in it."""
+    min_confidence: Share = 0.0
+    """Of the verifier, for a picture to be taken."""
+    max_attempts: Positive = 10
+    """For one picture."""
+    batch_size: Positive = 32
 
 
 class PseudoLabel(Strict):
@@ -120,6 +138,7 @@ class Recipe(Strict):
     ignore_id: ClassId = 255
     """Class id of pixels that count for nothing."""
     balance: Balance | None = None
+    generate: Generate | None = None
     pseudo_label: PseudoLabel | None = None
     filter: Filter = Filter()
     features: Features = Features()
@@ -142,6 +161,15 @@ class Recipe(Strict):
                 f"per_image is {self.per_image}, over balance.max_copies "
                 f"({self.balance.max_copies}); raise that"
             )
+        if self.generate is not None and (self.balance is None or self.balance.by != "images"):
+            raise ValueError(
+                "generate makes what balance lacks of the pictures of a class; give balance with "
+                "by: images (and max_copies: 0 for generated pictures only)"
+            )
+        if self.generate is not None and self.pseudo_label is not None:
+            raise ValueError(
+                "generate makes pictures of labels and pseudo_label makes masks; use two recipes"
+            )
         if self.pseudo_label is not None and any(isinstance(s, MixUp) for s in self.steps):
             raise ValueError(
                 "mixup blends two pictures, but class ids of two masks cannot be blended; use "
@@ -158,11 +186,14 @@ class Recipe(Strict):
         """All that decides what is made of a shard, as JSON: not where it comes from or goes to."""
         fields = self.model_dump(mode="json", exclude={"source", "publish", "gates", "classes"})
         found: dict[str, Any] = {"version": VERSION, **fields}
-        if self.pseudo_label is not None:
-            model = local_model(paths.absolute(self.pseudo_label.model))
-            found["pseudo_label"]["model"] = model_fingerprint(model)
-            if self.pseudo_label.card:
-                found["pseudo_label"]["card"] = _digest_of(self.pseudo_label.card)
+        for section in ("generate", "pseudo_label"):
+            given = found[section] or {}
+            for name in ("model", "verifier"):
+                if given.get(name):
+                    given[name] = model_fingerprint(local_model(paths.absolute(given[name])))
+            for name in ("card", "verifier_card"):
+                if given.get(name):
+                    given[name] = _digest_of(given[name])
         if self.balance is not None and self.balance.have:
             found["balance"]["have"] = _digest_of(self.balance.have)
         found["filter"]["validation"] = [_listed(each) for each in self.filter.validation]
