@@ -88,10 +88,14 @@ def augment(
     run = run_files.Run(
         job=JOB,
         identity=identity,
-        notes={"recipe": recipe.model_dump(mode="json"), "devices": device_names()},
+        notes={
+            "input": recipe.source,
+            "recipe": recipe.model_dump(mode="json"),
+            "devices": device_names(),
+        },
     )
     validation = plan_validation(recipe)
-    prepare = verification.reference_describer(
+    describe = verification.reference_describer(
         validation,
         DescribeOperator(
             sink=Sink(os.path.join(out, REFERENCE), "images", as_files=True, columns=DESCRIBED),
@@ -105,6 +109,13 @@ def augment(
         {"decode": dataclasses.asdict(operator.policy)},
         options,
     )
+
+    def prepare() -> None:
+        if recipe.classes:
+            run_files.write_legend(out, recipe.classes, (), recipe.ignore_id)
+        if describe is not None:
+            describe()
+
     return jobs.run_shards(run, plan, operator, flags, options, prepare=prepare)
 
 

@@ -238,9 +238,14 @@ def read_metrics(out: str) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
-def write_legend(out: str, classes: Sequence[str], colors: Sequence[str]) -> None:
+def write_legend(
+    out: str, classes: Sequence[str], colors: Sequence[str], ignore_id: int | None = None
+) -> None:
     """Writes legend.json: id, name and colour of every class, and the id that means "ignore"."""
-    storage.write(out, LEGEND, json.dumps(legend(classes, colors), indent=1).encode() + b"\n")
+    found = legend(classes, colors)
+    if ignore_id is not None:
+        found["ignore_id"] = ignore_id
+    storage.write(out, LEGEND, json.dumps(found, indent=1).encode() + b"\n")
 
 
 def legend(classes: Sequence[str], colors: Sequence[str] = ()) -> dict[str, Any]:

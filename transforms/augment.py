@@ -194,7 +194,7 @@ class _ShardWork:
         )
         copies = {e.record.index: int(n) for e, n in zip(usable, planned.of, strict=True)}
         left = [(each.record.key, each.record.index, each.problem) for each in looked]
-        number = 0
+        number, generated = 0, sums.Sums()
         made = self._make(clock, looked, copies)
         if maker is not None:
             made = itertools.chain(made, self._generate(clock, maker, planned))
@@ -202,9 +202,11 @@ class _ShardWork:
             if isinstance(outcome, LeftOut):
                 left.append((record.key, record.index, outcome))
                 continue
+            if isinstance(outcome, Result) and "generated" in outcome.sums:
+                generated = sums.add(generated, outcome.sums["labels"])
             yield dataclasses.replace(record, index=number), outcome
             number += 1
-        yield _extras(self._shard, looked, planned, left)
+        yield _extras(self._shard, looked, planned.short(generated), left)
 
     def _read(self, record: Record, image: bytes) -> Scene:
         return read_scene(record, image, self._settings.reading, self._pseudo_mask(record))
@@ -298,7 +300,7 @@ class _ShardWork:
     ) -> tuple[Record, Outcome]:
         recipe, settings = self._recipe, self._settings
         found = self._provenance(record, copy)
-        named = dataclasses.replace(record, key=found.key, features=b"")
+        named = dataclasses.replace(record, key=found.key, features=b"", twice=False)
         try:
             with clock("change"):
                 made, operations = make_copy(
@@ -331,7 +333,6 @@ class _ShardWork:
             seed=self._recipe.seed,
             recipe=self._settings.fingerprint,
             operations=(),
-            ancestors=names_in(record.features),
             models=models,
             pseudo_confidence=None if pseudo is None else pseudo.confidence,
         )
@@ -357,7 +358,7 @@ def _not_twice(each: Looked, seen: Known, kind: str) -> Looked:
 def _extras(
     shard: Shard,
     looked: Sequence[Looked],
-    planned: Copies,
+    short: dict[int, int],
     left: Sequence[tuple[str, int, Failure | LeftOut | None]],
 ) -> Extras:
     """What the shard has besides its copies: what was left out, and what the source is like."""
@@ -370,7 +371,7 @@ def _extras(
         "sources": len(looked),
         "sources_used": sum(each.problem is None for each in looked),
         "left_out": {},
-        "short": {str(c): n for c, n in planned.short().items()},
+        "short": {str(c): n for c, n in short.items()},
     }
     for _, _, why in rows:
         found["left_out"] = sums.add(found["left_out"], {why.reason: 1})

@@ -168,7 +168,11 @@ def test_copies_equal_a_plain_loop(masked: str, tmp_path: Path) -> None:
         r for p in sorted((tmp_path / "records").iterdir()) for r in pq.read_table(p).to_pylist()
     ]
     assert [r["key"] for r in rows if r["status"] == "failed"] == ["7.png"]
-    assert "cannot be shown" not in (tmp_path / "report.html").read_text()
+    table = {r["name"]: r["images"] for r in metrics["metrics"]["classes"]}
+    assert list(table) == ["ground", "a", "b", "c"] and table["ground"] == 51
+    report = (tmp_path / "report.html").read_text()
+    assert "Augmentation report" in report and "No report" not in report
+    assert "cannot be shown" not in report
     assert cli.main(["verify", str(tmp_path)]) == 0
     assert cli.main(["status", str(tmp_path)]) == 0
 
@@ -210,6 +214,7 @@ def _slowly(fields: dict[str, Any], out: str) -> None:
     os._exit(run(parse_recipe(fields), out))
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_the_same(masked: str, tmp_path: Path) -> None:
     made = recipe(masked, per_image=2, steps=MIXED)
     assert run(made, tmp_path / "usual") == 0
@@ -462,7 +467,9 @@ def digit_shard(folder: Path) -> str:
     return write_shards(folder, [rows])
 
 
-def test_what_copies_leave_short_is_generated(tmp_path: Path) -> None:
+def test_what_copies_leave_short_is_generated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = digit_shard(tmp_path / "digits")
     made = recipe(
         source,
@@ -483,7 +490,8 @@ def test_what_copies_leave_short_is_generated(tmp_path: Path) -> None:
     assert copies == {label: {4: 2, 7: 1}.get(label, 1) for label in range(10)}
     assert items == {4: 2, 7: 4}
     sums = read_metrics(str(tmp_path / "out"))["sums"]
-    assert (sums["copies"], sums["generated"]) == (11, 6)
+    assert (sums["copies"], sums["generated"], sums["short"]) == (11, 6, {})
+    assert "by the generator" in capsys.readouterr().out
     generated = [key for key in found if key.startswith("generated/")]
     features = found[generated[0]]
     assert set(json.loads(text(features, "image/augmented/models"))) == {"generate", "verifier"}

@@ -129,7 +129,11 @@ def apply(scene: Scene, operation: Operation, other: Scene | None, ignore_id: in
     else:
         raise ValueError(f"unknown operation {name!r}")
     texts = scene.texts if other is None else {**other.texts, **scene.texts}
-    return dataclasses.replace(scene, pixels=pixels, mask=mask, labels=labels, texts=texts)
+    made = dataclasses.replace(scene, pixels=pixels, mask=mask, labels=labels, texts=texts)
+    if other is not None and other.ancestors:
+        ancestors = tuple(sorted({*scene.ancestors, *other.ancestors}))
+        return dataclasses.replace(made, ancestors=ancestors)
+    return made
 
 
 def _paste_all(scene: Scene, other: Scene, pastes: Sequence[Any]) -> tuple[Any, Any]:

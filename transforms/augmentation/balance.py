@@ -37,9 +37,16 @@ class Copies:
     need: Mapping[int, float]
     got: Counts
 
-    def short(self) -> dict[int, int]:
-        """Classes that stay below what is needed, with what lacks."""
-        lacks = {c: math.floor(n - self.got.get(c, 0)) for c, n in self.need.items()}
+    def short(self, besides: Mapping[str, int] | None = None) -> dict[int, int]:
+        """Classes that stay below what is needed, with what lacks.
+
+        Args:
+            besides: what else was made, by class id as text.
+        """
+        have = {int(c): n for c, n in (besides or {}).items()}
+        lacks = {
+            c: math.floor(n - self.got.get(c, 0) - have.get(c, 0)) for c, n in self.need.items()
+        }
         return {c: lack for c, lack in lacks.items() if lack > 0}
 
     def to_generate(self, max_synthetic_share: float) -> dict[int, int]:

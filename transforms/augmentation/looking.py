@@ -12,6 +12,7 @@ import numpy as np
 from models.loading import import_tensorflow
 from transforms.augmentation.draws import Draws
 from transforms.augmentation.filters import LeftOut
+from transforms.augmentation.provenance import names_in
 from transforms.augmentation.pseudo import PseudoMask
 from transforms.augmentation.recipe import Features
 from transforms.augmentation.scene import Scene
@@ -83,7 +84,9 @@ def read_scene(
     shares = tuple((int(label), 1.0) for label in labels[:1])
     names = _values(found, _TEXT, "bytes_list")
     texts = {int(labels[0]): names[0].decode("utf-8", "replace")} if labels and names else {}
-    return Scene(pixels, mask, shares, texts, record.key, record.index)
+    return Scene(
+        pixels, mask, shares, texts, tuple(names_in(record.features)), record.key, record.index
+    )
 
 
 def has_mask(record: Record, features: Features) -> bool:

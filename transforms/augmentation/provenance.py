@@ -26,7 +26,6 @@ class Provenance:
         seed: of the recipe.
         recipe: fingerprint of the recipe.
         operations: what was done, in order.
-        ancestors: keys of pictures that the source and its partners were made of.
         models: fingerprints by what they were for.
         pseudo_confidence: mean confidence of a mask that a segmenter made; None of others.
     """
@@ -38,7 +37,6 @@ class Provenance:
     seed: int
     recipe: str
     operations: Sequence[Operation]
-    ancestors: Sequence[str] = ()
     models: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pseudo_confidence: float | None = None
 
@@ -70,7 +68,7 @@ def features_of(found: Provenance, scene: Scene) -> bytes:
         f"{PREFIX}recipe": [found.recipe],
         f"{PREFIX}operations": [operations_json(found.operations)],
         f"{PREFIX}partners": partners_of(found.operations),
-        f"{PREFIX}ancestors": found.ancestors,
+        f"{PREFIX}ancestors": scene.ancestors,
         f"{PREFIX}models": [json.dumps(dict(found.models), sort_keys=True)],
     }
     numbers: dict[str, Sequence[int]] = {

@@ -28,7 +28,7 @@ import yaml
 from models.errors import UserError
 from models.signatures import fingerprint as model_fingerprint
 from transforms import paths, storage
-from transforms.augmentation.steps import PARTNERED, ClassId, MixUp, Share, Step, Strict
+from transforms.augmentation.steps import PARTNERED, ClassId, Greys, MixUp, Share, Step, Strict
 from transforms.hashes import MOST_NEAR_BITS
 from transforms.listing import list_input
 from transforms.staging import local_file, local_model
@@ -107,7 +107,7 @@ class Filter(Strict):
 
     min_side_px: Positive | None = None
     """Smaller pictures are left out."""
-    brightness: tuple[float, float] = (0.0, 255.0)
+    brightness: Greys = (0.0, 255.0)
     """Mean of all values, 0 to 255; others are left out."""
     min_sharpness: Annotated[float, pydantic.Field(ge=0)] = 0.0
     """Variance of the Laplacian of the grey picture; blurred ones have less."""

@@ -22,6 +22,7 @@ class Scene:
         mask: uint8 or uint16 [H, W], class ids; None without.
         labels: class ids of the whole picture with their shares, which sum to 1; () without.
         texts: names of labels, where the data says them.
+        ancestors: keys of the pictures that it was made of, if it was made itself.
         key: name of the record that it is.
         index: of the record in its shard.
     """
@@ -30,6 +31,7 @@ class Scene:
     mask: Ids | None = None
     labels: tuple[tuple[int, float], ...] = ()
     texts: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    ancestors: tuple[str, ...] = ()
     key: str = ""
     index: int = 0
 

@@ -43,6 +43,8 @@ Delta = Annotated[float, pydantic.Field(ge=-1, le=1)]
 Deltas = Annotated[tuple[Delta, Delta], _Ordered]
 Hue = Annotated[float, pydantic.Field(ge=-180, le=180)]
 Hues = Annotated[tuple[Hue, Hue], _Ordered]
+Grey = Annotated[float, pydantic.Field(ge=0, le=255)]
+Greys = Annotated[tuple[Grey, Grey], _Ordered]
 Quality = Annotated[int, pydantic.Field(ge=1, le=100)]
 Qualities = Annotated[tuple[Quality, Quality], _Ordered]
 
