@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from gcs_server import GcsServer
 from PIL import Image
 from sklearn.datasets import load_digits
 from support import commits, content
@@ -231,6 +232,25 @@ def test_killed_and_started_again_it_ends_the_same(masked: str, tmp_path: Path) 
     assert halfway, "no kill fell between two commits"
     assert run(made, out) == 0
     assert content(out) == content(tmp_path / "usual")
+
+
+def test_in_a_bucket_it_is_the_same(gcs: GcsServer, tmp_path: Path) -> None:
+    sources = [[row(0), row(1), row(2)], [row(3), row(2), row(4)]]
+    local = write_shards(tmp_path / "in", sources)
+    held = write_shards(tmp_path / "val", [[row(1)]])
+    gcs.upload(str(tmp_path / "in"), "in")
+    gcs.upload(str(tmp_path / "val"), "val")
+    fields: dict[str, Any] = {"steps": MIXED, "per_image": 2, "classes": ["a", "b", "c", "d"]}
+    usual = recipe(local, filter={"validation": [held]}, **fields)
+    assert run(usual, tmp_path / "out") == 0
+    remote = "gs://bucket/val/in-*.tfrecord"
+    there = recipe("gs://bucket/in/in-*.tfrecord", filter={"validation": [remote]}, **fields)
+    assert there.fingerprint == usual.fingerprint
+    assert run(there, "gs://bucket/out") == 0
+    found = content(gcs.download("out", tmp_path / "copy"), places=False)
+    expected = content(tmp_path / "out", places=False)
+    assert found == expected
+    assert cli.main(["replay", "gs://bucket/out", "4.png#1"]) == 0
 
 
 # What is left out
