@@ -520,3 +520,45 @@ def test_what_copies_leave_short_is_generated(
     for key in generated:
         assert cli.main(["replay", str(tmp_path / "out"), key]) == 0
     assert cli.main(["verify", str(tmp_path / "out")]) == 0
+
+
+# Odd shards
+
+
+def test_odd_records_cost_themselves_only(tmp_path: Path) -> None:
+    grey = np.arange(44 * 52, dtype=np.uint16).reshape(44, 52)
+    buffer = io.BytesIO()
+    Image.fromarray(picture(5)).convert("RGBA").save(buffer, "PNG")
+    mask = "image/segmentation/class/encoded"
+    rows = [
+        {**row(0), mask: png(np.full((44, 52), 300, np.uint16))},
+        {**row(1), "image/encoded": png(grey)},
+        {**row(2), mask: png(ids(2, (10, 10)))},
+        {**row(3), mask: png(picture(3))},
+        {**row(4), "image/class/label": -3},
+        {**row(5), "image/encoded": buffer.getvalue(), "image/class/label": 2},
+        {**row(6), "image/encoded": png(picture(6, (1, 1))), mask: png(ids(6)[:1, :1])},
+        {"image/filename": "bare"},
+        {**row(8), "image/filename": "1.png"},
+    ]
+    source = write_shards(tmp_path / "in", [rows, []])
+    cut = tmp_path / "in" / "in-00001-of-00002.tfrecord"
+    cut.write_bytes((tmp_path / "in" / "in-00000-of-00002.tfrecord").read_bytes()[:-40])
+    made = recipe(source, steps=[*MIXED, {"step": "perspective"}, {"step": "cutout"}])
+    assert run(made, tmp_path / "out") == 1, "a shard that is cut is over every budget"
+    failed = {"label_range": 2, "mask_format": 2, "mask_size": 2, "no_image": 2, "rest_lost": 1}
+    metrics = read_metrics(str(tmp_path / "out"))
+    assert metrics["records"]["failed_by_reason"] == failed
+    assert metrics["complete"]
+    found = examples(tmp_path / "out")
+    assert set(found) == {f"{k}#0" for k in ("0.png", "1.png", "5.png", "6.png", "1.png~2")}
+    assert pixels_of(found["0.png#0"], mask).dtype == np.uint16
+    assert 300 in pixels_of(found["0.png#0"], mask)
+    assert found["5.png#0"]["image/class/label"].int64_list.value == [2]
+    for name in ("in-00000-of-00002", "in-00001-of-00002"):
+        arguments = ["replay", str(tmp_path / "out"), "1.png#0", "--shard", name]
+        assert cli.main(arguments) == 0
+    assert cli.main(["replay", str(tmp_path / "out"), "1.png#0"]) == 2  # in both
+    nothing = write_shards(tmp_path / "none", [[]])
+    assert run(recipe(nothing), tmp_path / "empty") == 0
+    assert not examples(tmp_path / "empty")
