@@ -4,6 +4,8 @@ import argparse
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -202,6 +204,28 @@ def test_a_shard_depends_on_no_other(masked: str, tmp_path: Path) -> None:
         for name in (f"images/{shard.name}.tfrecord", f"records/{shard.name}.parquet"):
             alone, together = (tmp_path / part / name for part in (shard.name, "all"))
             assert alone.read_bytes() == together.read_bytes()
+
+
+@pytest.mark.slow
+def test_worker_processes_make_the_same(masked: str, tmp_path: Path) -> None:
+    made = recipe(masked, per_image=2, steps=MIXED, balance={"by": "pixels"})
+    assert run(made, tmp_path / "one") == 0
+    fields = json.dumps(made.model_dump(mode="json"))
+    code = (
+        "import argparse, json, sys\n"
+        "from pipeline.augment_run import augment, plan_source\n"
+        "from pipeline.engine import pipeline_options\n"
+        "from transforms.augmentation.recipe import parse_recipe\n"
+        "made = parse_recipe(json.loads(sys.argv[1]))\n"
+        "several = ['--direct_running_mode=multi_processing', '--direct_num_workers=2']\n"
+        "flags = argparse.Namespace(max_failed_fraction=0.5)\n"
+        "shards = plan_source(made.source)\n"
+        "sys.exit(augment(made, shards, sys.argv[2], flags, pipeline_options(several)))\n"
+    )
+    command = [sys.executable, "-c", code, fields, str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
 def _slowly(fields: dict[str, Any], out: str) -> None:

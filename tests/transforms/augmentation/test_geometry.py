@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import center_of_mass
@@ -188,3 +189,32 @@ def test_markers_stay_aligned_to_half_a_pixel(operation):
         spot[spot < 40] = 0  # the soft spot's core, well within its disc
         apart = np.subtract(center_of_mass(spot), center_of_mass(disc))
         assert np.hypot(*apart) < 0.5, f"marker {number} is off by {apart}"
+
+
+def test_exact_moves_are_tensorflows():
+    image, _ = coordinates(9, 14)
+    for turns in range(4):
+        expected = tf.image.rot90(image, turns).numpy()
+        np.testing.assert_array_equal(geometry.quarter_turn(image, None, turns)[0], expected)
+    sideways = tf.image.flip_left_right(image).numpy()
+    np.testing.assert_array_equal(geometry.flip(image, None, "horizontal")[0], sideways)
+    upside_down = tf.image.flip_up_down(image).numpy()
+    np.testing.assert_array_equal(geometry.flip(image, None, "vertical")[0], upside_down)
+
+
+def test_bilinear_is_tensorflows():
+    image = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    numbers = geometry.rotation((40, 50), 23.0)
+    a, b, c, d, e, f, _, _ = numbers
+    # TensorFlow counts from the middle of the first pixel
+    shifted = [a, b, c - 0.5 + (a + b) / 2, d, e, f - 0.5 + (d + e) / 2, 0.0, 0.0]
+    expected = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[np.newaxis].astype(np.float32),
+        transforms=np.array([shifted], np.float32),
+        output_shape=[40, 50],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )[0].numpy()
+    made, inside = geometry.project(image, np.ones((40, 50), np.uint8), numbers, 0)
+    assert np.abs(made - expected)[inside == 1].max() <= 0.52

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from transforms.augmentation import recipe as recipes
+from transforms.augmentation import steps as kinds
 from transforms.augmentation.explain import explain
 from transforms.augmentation.recipe import RecipeError, json_schema, load_recipe, parse_recipe
 
@@ -110,3 +111,22 @@ def test_a_recipe_survives_json():
     again = parse_recipe(json.loads(json.dumps(made.model_dump(mode="json"))))
     assert again == made and again.fingerprint == made.fingerprint
     assert yaml.safe_load(yaml.safe_dump(made.model_dump(mode="json")))
+
+
+def test_the_document_names_every_step_and_field():
+    text = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for field in recipes.Recipe.model_fields:
+        assert f"`{field}`" in text, field
+    for model in kinds.Step.__origin__.__args__:
+        name = model.model_fields["step"].annotation.__args__[0]
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        for field in set(model.model_fields) - {"step", "p"}:
+            assert f"`{field}`" in row, f"{name}.{field}"
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    assert parse_recipe(yaml.safe_load(example)).per_image == 2
+
+
+def test_generated_pictures_need_a_balance_of_pictures():
+    for change in ({}, {"balance": {"by": "pixels"}}):
+        with pytest.raises(RecipeError, match="give balance with by: images"):
+            parse_recipe({**SMALL, **change, "generate": {"model": "m"}})
