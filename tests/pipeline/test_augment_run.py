@@ -323,6 +323,24 @@ def test_nothing_is_made_of_validation_pictures(tmp_path: Path) -> None:
     assert cli.main(["verify", str(tmp_path / "out")]) == 0
 
 
+def test_copies_of_synthetic_pictures_say_so(tmp_path: Path) -> None:
+    rows = [row(0), {**row(1), "image/generated/model": "abc"}]
+    steps = [{"step": "cutmix"}]
+    assert run(recipe(write_shards(tmp_path / "in", [rows]), steps=steps), tmp_path / "a") == 0
+    for key, features in examples(tmp_path / "a").items():
+        assert text(features, "image/augmented/generators") == "abc", key  # of source or partner
+        assert (
+            b"compositeWithTrainedAlgorithmicMedia" in features["image/encoded"].bytes_list.value[0]
+        )
+    # and so do copies of copies
+    again = recipe(f"{tmp_path}/a/images/in-*.tfrecord")
+    assert run(again, tmp_path / "b") == 0
+    features = examples(tmp_path / "b")["0.png#0#0"]
+    assert text(features, "image/augmented/generators") == "abc"
+    assert features["image/augmented/ancestors"].bytes_list.value == [b"0.png", b"1.png"]
+    assert cli.main(["replay", str(tmp_path / "b"), "0.png#0#0"]) == 0
+
+
 def test_poor_and_repeated_pictures_are_left_out(tmp_path: Path) -> None:
     flat = np.full((44, 52, 3), 90, np.uint8)
     rows = [

@@ -130,10 +130,14 @@ def apply(scene: Scene, operation: Operation, other: Scene | None, ignore_id: in
         raise ValueError(f"unknown operation {name!r}")
     texts = scene.texts if other is None else {**other.texts, **scene.texts}
     made = dataclasses.replace(scene, pixels=pixels, mask=mask, labels=labels, texts=texts)
-    if other is not None and other.ancestors:
-        ancestors = tuple(sorted({*scene.ancestors, *other.ancestors}))
-        return dataclasses.replace(made, ancestors=ancestors)
-    return made
+    return made if other is None else _of_both(made, other)
+
+
+def _of_both(scene: Scene, other: Scene) -> Scene:
+    """A scene that has parts of another one: what that came from, it came from too."""
+    ancestors = tuple(sorted({*scene.ancestors, *other.ancestors}))
+    generators = tuple(sorted({*scene.generators, *other.generators}))
+    return dataclasses.replace(scene, ancestors=ancestors, generators=generators)
 
 
 def _paste_all(scene: Scene, other: Scene, pastes: Sequence[Any]) -> tuple[Any, Any]:

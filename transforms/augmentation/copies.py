@@ -10,6 +10,7 @@ from transforms.augmentation.drawing import Operation
 from transforms.augmentation.looking import counts_of
 from transforms.augmentation.provenance import Provenance, operations_json, partners_of
 from transforms.augmentation.scene import Scene
+from transforms.picture_files import CHANGED as OF_SYNTHETIC
 from transforms.picture_files import PictureFormat, encode_picture
 from transforms.png import encode_png
 from transforms.records import Encoded, Result
@@ -28,6 +29,8 @@ def encode_outputs(
         quality: of a JPEG.
     """
     source = COMPOSED if partners_of(operations) else CHANGED
+    if scene.generators:
+        source = OF_SYNTHETIC
     how = PictureFormat(name, quality, source)  # type: ignore[arg-type]
     outputs = {"images": Encoded(encode_picture(scene.pixels, how), name)}
     if scene.mask is not None:

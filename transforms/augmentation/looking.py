@@ -12,7 +12,7 @@ import numpy as np
 from models.loading import import_tensorflow
 from transforms.augmentation.draws import Draws
 from transforms.augmentation.filters import LeftOut
-from transforms.augmentation.provenance import names_in
+from transforms.augmentation.provenance import generators_in, names_in
 from transforms.augmentation.pseudo import PseudoMask
 from transforms.augmentation.recipe import Features
 from transforms.augmentation.scene import Scene
@@ -85,7 +85,14 @@ def read_scene(
     names = _values(found, _TEXT, "bytes_list")
     texts = {int(labels[0]): names[0].decode("utf-8", "replace")} if labels and names else {}
     return Scene(
-        pixels, mask, shares, texts, tuple(names_in(record.features)), record.key, record.index
+        pixels,
+        mask,
+        shares,
+        texts,
+        ancestors=tuple(names_in(record.features)),
+        generators=tuple(generators_in(record.features)),
+        key=record.key,
+        index=record.index,
     )
 
 

@@ -12,6 +12,7 @@ from transforms.augmentation.scene import Scene
 tf = import_tensorflow()
 
 PREFIX = "image/augmented/"
+GENERATOR = "image/generated/model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,7 @@ def features_of(found: Provenance, scene: Scene) -> bytes:
         f"{PREFIX}operations": [operations_json(found.operations)],
         f"{PREFIX}partners": partners_of(found.operations),
         f"{PREFIX}ancestors": scene.ancestors,
+        f"{PREFIX}generators": scene.generators,
         f"{PREFIX}models": [json.dumps(dict(found.models), sort_keys=True)],
     }
     numbers: dict[str, Sequence[int]] = {
@@ -103,6 +105,14 @@ def names_in(serialized: bytes) -> list[str]:
         if (full := f"{PREFIX}{name}") in features:
             names.update(v.decode("utf-8", "replace") for v in features[full].bytes_list.value)
     return sorted(names)
+
+
+def generators_in(serialized: bytes) -> list[str]:
+    """Fingerprints of generators that made a record's picture, or pictures that it was made of."""
+    features = tf.train.Example.FromString(serialized).features.feature
+    names = (GENERATOR, f"{PREFIX}generators")
+    found = {v.decode() for n in names if n in features for v in features[n].bytes_list.value}
+    return sorted(found)
 
 
 def read_operations(features: Any) -> list[Operation]:

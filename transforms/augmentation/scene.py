@@ -23,6 +23,7 @@ class Scene:
         labels: class ids of the whole picture with their shares, which sum to 1; () without.
         texts: names of labels, where the data says them.
         ancestors: keys of the pictures that it was made of, if it was made itself.
+        generators: fingerprints of models that made it, or pictures that it was made of.
         key: name of the record that it is.
         index: of the record in its shard.
     """
@@ -32,6 +33,7 @@ class Scene:
     labels: tuple[tuple[int, float], ...] = ()
     texts: Mapping[int, str] = dataclasses.field(default_factory=dict)
     ancestors: tuple[str, ...] = ()
+    generators: tuple[str, ...] = ()
     key: str = ""
     index: int = 0
 
