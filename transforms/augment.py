@@ -6,28 +6,28 @@ copies of each are needed; then the copies are made, in the order of the shard.
 
 import dataclasses
 import itertools
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pyarrow as pa
 
 from models.classifier import Bound
 from models.devices import DeviceOptions, configure
 from transforms import sums
+from transforms.augmentation.accounts import shard_extras
 from transforms.augmentation.apply import make_copy
 from transforms.augmentation.balance import Copies, plan_copies
 from transforms.augmentation.copies import encode_copy
 from transforms.augmentation.draws import Draws
-from transforms.augmentation.filters import LEFT_OUT, LeftOut, Validation, ignored_share, poor
+from transforms.augmentation.filters import LeftOut, Validation, ignored_share, poor
 from transforms.augmentation.looking import (
     Looked,
     Pool,
     Reading,
     counts_of,
     has_mask,
+    not_twice,
     read_scene,
 )
 from transforms.augmentation.making import Maker
@@ -43,7 +43,7 @@ from transforms.generate import GenerateOperator
 from transforms.guard import Known, Marks
 from transforms.inputs import Shard
 from transforms.picture_work import Settings
-from transforms.records import Extras, Item, Record, Result, WorkStream
+from transforms.records import Item, Record, Result, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.sources import FeatureNames, Load, read_shard
@@ -206,7 +206,7 @@ class _ShardWork:
                 generated = sums.add(generated, outcome.sums["labels"])
             yield dataclasses.replace(record, index=number), outcome
             number += 1
-        yield _extras(self._shard, looked, planned.short(generated), left)
+        yield shard_extras(self._shard.name, looked, planned.short(generated), left)
 
     def _read(self, record: Record, image: bytes) -> Scene:
         return read_scene(record, image, self._settings.reading, self._pseudo_mask(record))
@@ -244,7 +244,7 @@ class _ShardWork:
         for each in ordered_map(self._pool, look, self._records(clock), ahead):
             found = each
             if each.problem is None and filters.duplicates != "keep":
-                found = _not_twice(each, seen, filters.duplicates)
+                found = not_twice(each, seen, filters.duplicates)
             if found.problem is None:
                 self._partners.offer(found)
                 seen.add(found.record.key, found.marks)
@@ -343,44 +343,3 @@ def _image_of(load: Load | Failure, clock: Clock) -> bytes:
         raise load
     with clock("read"):
         return load()
-
-
-def _not_twice(each: Looked, seen: Known, kind: str) -> Looked:
-    """The same, left out if an earlier picture of the shard equals it."""
-    twin = seen.twin(each.marks)
-    if twin is None or (kind == "exact" and not twin.exact):
-        return each
-    bits = "its pixels are" if twin.exact else f"but for {twin.bits} of 64 bits it looks"
-    why = LeftOut("duplicate", f"{bits} those of {twin.name}")
-    return dataclasses.replace(each, problem=why)
-
-
-def _extras(
-    shard: Shard,
-    looked: Sequence[Looked],
-    short: dict[int, int],
-    left: Sequence[tuple[str, int, Failure | LeftOut | None]],
-) -> Extras:
-    """What the shard has besides its copies: what was left out, and what the source is like."""
-    rows = [(key, index, why) for key, index, why in left if isinstance(why, LeftOut)]
-    lines = [
-        json.dumps({"key": key, "index": index, "reason": why.reason, "message": why.message})
-        for key, index, why in rows
-    ]
-    found: sums.Sums = {
-        "sources": len(looked),
-        "sources_used": sum(each.problem is None for each in looked),
-        "left_out": {},
-        "short": {str(c): n for c, n in short.items()},
-    }
-    for _, _, why in rows:
-        found["left_out"] = sums.add(found["left_out"], {why.reason: 1})
-    for each in looked:
-        if each.problem is None:
-            counts: dict[str, Any] = {
-                "source_pixels": {str(c): n for c, n in each.counts.items()},
-                "source_images": {str(c): 1 for c in each.counts},
-            }
-            found = sums.add(found, counts)
-    files = {f"{LEFT_OUT}/{shard.name}.jsonl": "".join(f"{x}\n" for x in lines).encode()}
-    return Extras(files if lines else {}, found)

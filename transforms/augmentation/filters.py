@@ -85,7 +85,7 @@ class Validation:
         if "key" in by and (found := sorted(self.names.intersection(names))):
             return LeftOut("leak_key", f"{found[0]} is a validation picture")
         twin = self.known.twin(marks)
-        if twin is not None and twin.kind in by:
+        if twin is not None and (twin.kind in by or "near" in by):
             bits = "" if twin.exact else f", {twin.bits} of 64 bits differ"
             return LeftOut(f"leak_{twin.kind}", f"{twin.name} of the validation shards{bits}")
         return None

@@ -18,7 +18,7 @@ from transforms.augmentation.recipe import Features
 from transforms.augmentation.scene import Scene
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
-from transforms.guard import Marks
+from transforms.guard import Known, Marks
 from transforms.masks import decode_mask
 from transforms.records import Record
 
@@ -131,6 +131,16 @@ class Looked:
     counts: dict[int, int] = dataclasses.field(default_factory=dict)
     marks: Marks = Marks(0, 0)
     problem: Failure | LeftOut | None = None
+
+
+def not_twice(each: Looked, seen: Known, kind: str) -> Looked:
+    """The same, left out if an earlier picture of the shard equals it."""
+    twin = seen.twin(each.marks)
+    if twin is None or (kind == "exact" and not twin.exact):
+        return each
+    bits = "its pixels are" if twin.exact else f"but for {twin.bits} of 64 bits it looks"
+    why = LeftOut("duplicate", f"{bits} those of {twin.name}")
+    return dataclasses.replace(each, problem=why)
 
 
 class Pool:

@@ -130,3 +130,22 @@ def test_generated_pictures_need_a_balance_of_pictures():
     for change in ({}, {"balance": {"by": "pixels"}}):
         with pytest.raises(RecipeError, match="give balance with by: images"):
             parse_recipe({**SMALL, **change, "generate": {"model": "m"}})
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [("pseudo_label", {}), ("generate", {"balance": {"by": "images"}})],
+)
+def test_the_fingerprint_is_of_models_and_their_cards_too(tmp_path, section, fields):
+    model, card = tmp_path / "model", tmp_path / "card.yaml"
+    model.mkdir()
+    found = set()
+    for graph, words in ((b"1", "a: 1"), (b"2", "a: 1"), (b"2", "a: 2")):
+        (model / "saved_model.pb").write_bytes(graph)
+        card.write_text(words)
+        given = {"model": str(model), "card": str(card)}
+        found.add(parse_recipe({**SMALL, **fields, section: given}).fingerprint)
+    assert len(found) == 3
+    elsewhere = model.rename(tmp_path / "moved")
+    given = {"model": str(elsewhere), "card": str(card)}
+    assert parse_recipe({**SMALL, **fields, section: given}).fingerprint in found
