@@ -47,6 +47,7 @@ def test_leaks_count_by_what_the_recipe_says():
         == "v of the validation shards, 2 of 64 bits differ"
     )
     assert validation.leak((), near, ("key", "exact")) is None
+    assert validation.leak((), same, ("near",)).reason == "leak_exact"
 
 
 def pool_of(count, wanted, order=1):
