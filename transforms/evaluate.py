@@ -6,35 +6,37 @@ the label of each picture. Nothing is written but scores, and masks when asked f
 
 import dataclasses
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from models.devices import configure
 from models.segmenter import Segmentation
 from transforms.clock import Clock
 from transforms.decode import MAX_PIXELS, Facts
 from transforms.evaluation.encodings import decode_values
-from transforms.evaluation.scoring import COLUMNS, Masks, Scoring, score
+from transforms.evaluation.scoring import COLUMNS, Masks, Scored, Scoring, score
+from transforms.evaluation.tally import AT_ONCE, Tally
 from transforms.failures import Failure
 from transforms.inputs import Shard
 from transforms.partners import Found, MaskSet, Partners, pair_name, with_confidence
 from transforms.picture_work import PictureWork, Settings
-from transforms.records import Answered, Extras, Item, Record, Result, Stream, WorkStream
+from transforms.records import Answered, Encoded, Extras, Item, Record, Result, Stream, WorkStream
 from transforms.segment import SegmentOperator, encode_result, load_segmenter
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.sources import FeatureNames, Load, read_shard
 from transforms.streams import Ahead, attempt, ordered_map
-from transforms.sums import add
 from transforms.training_data import mask_bytes
 
 ROWS, UNPAIRED = "rows", "unpaired"
+_MISSING: dict[str, Any] = {f.name: [] if pa.types.is_list(f.type) else None for f in COLUMNS}
 _AHEAD_ITEMS = 64
 _AHEAD_BYTES = 256 << 20
 
@@ -85,16 +87,16 @@ class _EvaluateWork:
     def __call__(self, shard: Shard, clock: Clock) -> WorkStream:
         ahead = Ahead(_AHEAD_ITEMS, _AHEAD_BYTES, self._threads)
 
-        def scored(named: tuple[str, _Loads]) -> Result:
+        def scored(named: tuple[str, _Loads]) -> _Done:
             return self._score(*named, clock, ahead)
 
         left: set[str] = set()
         items = self._items(shard, clock, left)
-        rows = _Rows()
-        yield from rows.noted(
+        ending = _Ending(self._settings.scoring)
+        yield from ending.results(
             ordered_map(self._pool, attempt(scored), items, ahead, waiting=lambda: clock("wait"))
         )
-        yield rows.extras(shard.name, sorted(left))
+        yield ending.extras(shard.name, sorted(left))
 
     def _items(
         self, shard: Shard, clock: Clock, left: set[str]
@@ -139,7 +141,7 @@ class _EvaluateWork:
         names = (pair_name(r.key, settings.suffix) for r, _ in read_shard(shard, settings.names))
         return {name for name in names if name is not None}
 
-    def _score(self, key: str, loads: _Loads, clock: Clock, ahead: Ahead) -> Result:
+    def _score(self, key: str, loads: _Loads, clock: Clock, ahead: Ahead) -> "_Done":
         """Raises a Failure."""
         settings, scoring = self._settings, self._settings.scoring
         with clock("read"):
@@ -163,8 +165,7 @@ class _EvaluateWork:
             )
         ahead.saw(4 * predicted.nbytes)
         with clock("check"):
-            row, sums = score(Masks(predicted, truth, sure), scoring, key)
-        return Result({}, row, sums, rank=_rank(row))
+            return _Done({}, score(Masks(predicted, truth, sure), scoring, key))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,10 +219,11 @@ class _ScoreWork:
             partners = self._partners.of(shard, self._wanted(shard))
         ahead = Ahead(_AHEAD_ITEMS, _AHEAD_BYTES, self._threads)
 
-        def step(item: Item[Result]) -> Item[Result]:
+        def step(item: Item[Result]) -> Item[_Done]:
             record, result = item
-            if not isinstance(result, Answered) or result.answer is None:
-                return item
+            if isinstance(result, Failure):
+                return _light(record), result
+            assert isinstance(result, Answered) and result.answer is not None
             ahead.saw(4 * result.answer.mask.nbytes)
             try:
                 scored = self._score(shard, record, result, partners, clock)
@@ -229,9 +231,9 @@ class _ScoreWork:
                 return _light(record), failure
             return record if self._settings.write_masks else _light(record), scored
 
-        rows = _Rows()
-        yield from rows.noted(ordered_map(self._pool, step, self._work(shard, clock), ahead))
-        yield rows.extras(shard.name, ())
+        ending = _Ending(self._settings.scoring)
+        yield from ending.results(ordered_map(self._pool, step, self._work(shard, clock), ahead))
+        yield ending.extras(shard.name, ())
 
     def _wanted(self, shard: Shard) -> set[str]:
         labels = self._settings.labels
@@ -247,7 +249,7 @@ class _ScoreWork:
         result: Answered,
         partners: Mapping[str, Found],
         clock: Clock,
-    ) -> Result:
+    ) -> "_Done":
         """Raises a Failure."""
         settings, answer = self._settings, result.answer
         assert answer is not None
@@ -258,11 +260,9 @@ class _ScoreWork:
                 label, settings.scoring, record.key, settings.segmenting.policy.max_pixels
             )
         with clock("check"):
-            row, sums = score(
-                Masks(answer.mask, truth, answer.confidence), settings.scoring, record.key
-            )
-        sums = {name: value for name, value in sums.items() if name not in result.sums}
-        return Result(result.outputs, row, add(sums, result.sums), rank=_rank(row))
+            masks = Masks(answer.mask, truth, answer.confidence)
+            scored = score(masks, settings.scoring, record.key)
+        return _Done(result.outputs, scored._replace(sums={**scored.sums, **result.sums}))
 
     def _label(self, shard: Shard, record: Record, partners: Mapping[str, Found]) -> bytes:
         if self._partners is None:
@@ -279,34 +279,47 @@ class _ScoreWork:
 _OF_THE_MODEL = ("confidence", "entropy", "margin", "brightness", "formats", "modes")
 
 
-class _Rows:
-    """Notes the rows of a shard as JSON lines that BigQuery and pandas load."""
+class _Done(NamedTuple):
+    """What came of one record: encoded pictures by kind, and what was counted."""
 
-    def __init__(self) -> None:
+    outputs: Mapping[str, Encoded]
+    scored: Scored
+
+
+class _Ending:
+    """The last step: makes rows of what was counted, sums, and JSON lines, which BigQuery and
+    pandas load as they are."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        self._tally = Tally(scoring)
         self._lines: list[str] = []
 
-    def noted(self, items: Stream[Result]) -> Stream[Result]:
-        for record, result in items:
-            fields: dict[str, Any] = {"key": record.key, "status": "ok", "reason": None}
-            if isinstance(result, Failure):
-                fields |= {"status": "failed", "reason": result.reason}
-                fields |= dict.fromkeys(COLUMNS.names)
-            else:
-                fields |= {name: _plain(result.row.get(name)) for name in COLUMNS.names}
-            lists = [name for name in COLUMNS.names if name.endswith(("classes", "_pixels"))]
-            for name in lists:  # of BigQuery's repeated fields, none is null
-                if fields[name] is None and COLUMNS.field(name).type.num_fields:
-                    fields[name] = []
-            self._lines.append(json.dumps(fields))
-            yield record, result
+    def results(self, items: Stream[_Done]) -> Stream[Result]:
+        """Results in the order of the items. They carry no sums: the extras have those of all."""
+        while some := list(islice(items, AT_ONCE)):
+            good = [done.scored for _, done in some if not isinstance(done, Failure)]
+            rows = iter(self._tally.add(good) if good else ())
+            for record, done in some:
+                if isinstance(done, Failure):
+                    self._note({"key": record.key, "status": "failed", "reason": done.reason}, {})
+                    yield record, done
+                else:
+                    row = next(rows)
+                    self._note({"key": record.key, "status": "ok", "reason": None}, row)
+                    yield record, Result(done.outputs, row, {}, rank=_rank(row))
 
-    def extras(self, shard: str, left: Any) -> Extras:
-        """The file of rows, and the names of partners that nobody asked for."""
+    def _note(self, fields: dict[str, Any], row: Mapping[str, Any]) -> None:
+        """All columns in every line; lists, BigQuery's repeated fields, are never null."""
+        fields.update((name, row.get(name, missing)) for name, missing in _MISSING.items())
+        self._lines.append(json.dumps(fields))
+
+    def extras(self, shard: str, left: Sequence[str]) -> Extras:
+        """The file of rows, the names of partners that nobody asked for, and all sums."""
         files = {f"{ROWS}/{shard}.jsonl": "".join(f"{line}\n" for line in self._lines).encode()}
         if left:
             names = "".join(f"{json.dumps({'prediction': name})}\n" for name in left)
             files[f"{UNPAIRED}/{shard}.jsonl"] = names.encode()
-        return Extras(files, {"unpaired_predictions": len(left)})
+        return Extras(files, {**self._tally.sums(), "unpaired_predictions": len(left)})
 
 
 def decode_label(
@@ -342,7 +355,3 @@ def _rank(row: Mapping[str, Any]) -> float | None:
     """By what the pictures to be shown are chosen: the worst first."""
     value = row.get("miou")
     return row.get("mean_confidence") if value is None else value
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value

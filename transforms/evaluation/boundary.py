@@ -89,29 +89,37 @@ def boundary_counts(
             strict=True,
         )
     )
-    lines = [band(codes, 1, frame=False) & counted for codes in (predicted, truth)]
-    near = np.zeros((4, classes), np.int64)
-    for class_id in np.unique(np.concatenate([predicted[lines[0]], truth[lines[1]]])):
-        if class_id < classes:
-            points = [
-                np.argwhere(line & (codes == class_id))
-                for line, codes in zip(lines, (predicted, truth), strict=True)
-            ]
-            near[:, class_id] = (
-                _near(points[0], points[1], reach_px),
-                len(points[0]),
-                _near(points[1], points[0], reach_px),
-                len(points[1]),
-            )
+    lines = [_contour(codes, counted, classes, reach_px) for codes in (predicted, truth)]
+    near = (
+        part
+        for points, others in (lines, lines[::-1])
+        for part in (_classes(_near(points, others, reach_px), classes), _classes(points, classes))
+    )
     return found | dict(zip(CONTOUR, near, strict=True))
 
 
-def _near(points: npt.NDArray[np.int64], others: npt.NDArray[np.int64], reach_px: int) -> int:
-    """How many points have one of the others within reach_px."""
+def _contour(
+    codes: Codes, counted: npt.NDArray[np.bool_], classes: int, reach_px: int
+) -> npt.NDArray[np.float64]:
+    """float64 [N, 4]: row, column, a distance that keeps classes apart, and class, of a contour."""
+    rows, columns = np.nonzero(band(codes, 1, frame=False) & counted & (codes < classes))
+    ids = codes[rows, columns].astype(np.float64)
+    return np.stack([rows, columns, ids * (4 * reach_px + 4), ids], axis=1)
+
+
+def _classes(points: npt.NDArray[np.float64], classes: int) -> npt.NDArray[np.int64]:
+    return np.bincount(points[:, 3].astype(np.int64), minlength=classes)
+
+
+def _near(
+    points: npt.NDArray[np.float64], others: npt.NDArray[np.float64], reach_px: int
+) -> npt.NDArray[np.float64]:
+    """The points that have one of the others, of their class, within reach_px."""
     if not len(points) or not len(others):
-        return 0
-    gaps, _ = cKDTree(others).query(points, distance_upper_bound=reach_px + 1e-6)
-    return int(np.count_nonzero(gaps <= reach_px + 1e-9))
+        return points[:0]
+    tree = cKDTree(others[:, :3], balanced_tree=False, compact_nodes=False)
+    gaps, _ = tree.query(points[:, :3], distance_upper_bound=reach_px + 0.5)
+    return np.asarray(points[gaps <= reach_px + 1e-9])
 
 
 def boundary_iou(counts: dict[str, npt.NDArray[np.int64]]) -> Ratio:

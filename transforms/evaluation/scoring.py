@@ -1,11 +1,6 @@
-"""Scoring one picture: its row, its share of the sums, from a prediction and, if there, a label.
-
-All sums are whole numbers. Means over pictures add up in units of 2**-40.
-"""
+"""Scoring one picture: what is counted of a prediction and, if there is one, its label."""
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,15 +12,7 @@ from transforms.evaluation import boundary, panoptic
 from transforms.evaluation.calibration import confidence_counts, expected_calibration_error
 from transforms.evaluation.counting import Values, code_counts, joint_counts, value_counts
 from transforms.evaluation.encodings import Coding, resize_nearest
-from transforms.evaluation.overlap import (
-    MEANS,
-    Absent,
-    areas,
-    by_class,
-    filled,
-    pixels_beyond,
-    summary,
-)
+from transforms.evaluation.overlap import MEANS, Absent, filled
 from transforms.failures import Failure
 from transforms.sums import Sums
 
@@ -36,7 +23,7 @@ SCORES = (
     *("pixel_accuracy", *MEANS.values(), "fwiou"),
     *("boundary_iou", "boundary_f1", "pq", "calibration_error"),
 )
-_LISTS = ("class_pixels", "hit_pixels", "predicted_pixels", "true_pixels")
+LISTS = ("class_pixels", "hit_pixels", "predicted_pixels", "true_pixels")
 COLUMNS = pa.schema(
     [
         pa.field("width", pa.int32()),
@@ -51,7 +38,7 @@ COLUMNS = pa.schema(
         pa.field("components", pa.int32()),
         pa.field("largest_component_share", pa.float64()),
         pa.field("classes", pa.list_(pa.int32())),
-        *(pa.field(name, pa.list_(pa.int64())) for name in _LISTS),
+        *(pa.field(name, pa.list_(pa.int64())) for name in LISTS),
     ]
 )
 
@@ -95,8 +82,24 @@ class Masks(NamedTuple):
     confidence: npt.NDArray[np.uint8] | None = None
 
 
-def score(masks: Masks, scoring: Scoring, name: str) -> tuple[dict[str, Any], Sums]:
-    """The row and the sums of one picture, whose name is for messages.
+class Scored(NamedTuple):
+    """What was counted of one picture.
+
+    Attributes:
+        row: what is known of it so far; a Tally adds the metrics.
+        counts: int64 [C + 2], pixels of the prediction by code.
+        joint: int64 [C + 2, C + 2] (see joint_counts); None without labels.
+        sums: all else that adds up.
+    """
+
+    row: dict[str, Any]
+    counts: npt.NDArray[np.int64]
+    joint: npt.NDArray[np.int64] | None
+    sums: Sums
+
+
+def score(masks: Masks, scoring: Scoring, name: str) -> Scored:
+    """Counts of one picture, whose name is for messages.
 
     Raises:
         Failure: sizes differ.
@@ -105,25 +108,21 @@ def score(masks: Masks, scoring: Scoring, name: str) -> tuple[dict[str, Any], Su
     predicted, truth, confidence = masks
     height, width = predicted.shape
     row: dict[str, Any] = {"width": width, "height": height, "resized": resized}
-    sums: Sums = {"widths": {str(width): 1}, "heights": {str(height): 1}}
-    sums["resized_images"] = int(resized)
+    sums: Sums = {}
+    joint = None
     if truth is None or scoring.labels is None:
         counts = code_counts(predicted, scoring.classes, scoring.predictions)
-        row["out_of_range_pixels"] = int(counts[-1])
     else:
         joint = joint_counts(truth, predicted, scoring.classes, scoring.labels, scoring.predictions)
         counts = joint.sum(axis=0)
-        _add_overlap(row, sums, joint, scoring.absent)
-        _note_strange(sums, "label_values", truth, scoring.labels, joint.sum(axis=1)[-1])
+        _note_strange(sums, "label_values", truth, scoring.labels, joint[-1].sum())
     _note_strange(sums, "prediction_values", predicted, scoring.predictions, counts[-1])
-    _add_shares(row, sums, counts)
     if confidence is not None:
         levels = np.bincount(confidence.ravel(), minlength=256).astype(np.int64)
         sums["confidence"] = levels
         row["mean_confidence"] = float((levels * np.arange(256)).sum() / 255 / max(1, levels.sum()))
     _add_full(row, sums, masks, scoring)
-    _add_means(row, sums)
-    return row, sums
+    return Scored(row, counts, joint, sums)
 
 
 def _of_one_size(masks: Masks, resize: bool, name: str) -> tuple[Masks, bool]:
@@ -155,31 +154,6 @@ def _size(mask: npt.NDArray[Any]) -> str:
     return f"{mask.shape[1]}x{mask.shape[0]}"
 
 
-def _add_overlap(
-    row: dict[str, Any], sums: Sums, joint: npt.NDArray[np.int64], absent: Absent
-) -> None:
-    beyond = pixels_beyond(joint)
-    row["evaluated_pixels"], row["ignored_pixels"] = (
-        beyond["evaluated_pixels"],
-        beyond["ignored_pixels"],
-    )
-    row["out_of_range_pixels"] = (
-        beyond["prediction_out_of_range_pixels"] + beyond["label_out_of_range_pixels"]
-    )
-    area = areas(joint)
-    row.update(zip(_LISTS[1:], area, strict=True))
-    sums["joint"] = joint.ravel()
-    if not beyond["evaluated_pixels"]:
-        return
-    found = summary(joint, absent)
-    row.update({name: found[name] for name in SCORES if name in found})
-    row["classes_evaluated"] = found["classes_evaluated"]
-    iou = by_class(joint, absent)["iou"]
-    there = ~np.isnan(iou)
-    sums["image_iou"] = np.rint(np.where(there, iou, 0) * UNIT).astype(np.int64)
-    sums["image_iou_count"] = there.astype(np.int64)
-
-
 def _note_strange(
     sums: Sums, name: str, values: Values, coding: Coding | None, pixels: int
 ) -> None:
@@ -188,26 +162,6 @@ def _note_strange(
         codes = coding(values)
         found = value_counts(values[codes == coding.classes + 1][np.newaxis])
         sums[name] = {str(value): found[value] for value in sorted(found)[:20]}
-
-
-def _add_shares(row: dict[str, Any], sums: Sums, counts: npt.NDArray[np.int64]) -> None:
-    """What the prediction shows. Lists of the row are cut to the classes that are there."""
-    shown = counts[:-2]
-    there = shown > 0
-    for name in _LISTS[1:]:
-        there = there | (row.get(name, shown) > 0)
-    classes = np.flatnonzero(there)
-    row["class_pixels"] = shown
-    row["classes"] = classes.tolist()
-    for name in _LISTS:
-        row[name] = row[name][classes].tolist() if name in row else None
-    sums["pixels"] = int(counts.sum())
-    sums["ignored_pixels"] = int(counts[-2])
-    sums["out_of_range_pixels"] = int(counts[-1])
-    sums["class_pixels"] = shown
-    sums["class_images"] = (shown > 0).astype(np.int64)
-    sums["one_class_images"] = int(np.count_nonzero(shown) == 1)
-    sums["empty_images"] = int(not shown[1:].any())
 
 
 def _add_full(row: dict[str, Any], sums: Sums, masks: Masks, scoring: Scoring) -> None:
@@ -264,16 +218,6 @@ def _add_components(row: dict[str, Any], sums: Sums, codes: Any, classes: int) -
     sizes = np.bincount(ids)
     sizes = sizes[sizes > 0]
     row["components"] = len(sizes)
-    row["largest_component_share"] = float(sizes.max() / sizes.sum()) if len(sizes) else None
+    if len(sizes):
+        row["largest_component_share"] = float(sizes.max() / sizes.sum())
     sums["components"] = {str(min(len(sizes), 1000)): 1}
-
-
-def _add_means(row: dict[str, Any], sums: Sums) -> None:
-    means: dict[str, Mapping[str, int]] = {}
-    for name in SCORES:
-        value = row.get(name)
-        if value is None or math.isnan(value):
-            row[name] = None
-        else:
-            means[name] = {"sum": round(value * UNIT), "count": 1}
-    sums["image_metrics"] = means
