@@ -310,8 +310,7 @@ class _Ending:
 
     def _note(self, fields: dict[str, Any], row: Mapping[str, Any]) -> None:
         """All columns in every line; lists, BigQuery's repeated fields, are never null."""
-        fields.update((name, row.get(name, missing)) for name, missing in _MISSING.items())
-        self._lines.append(json.dumps(fields))
+        self._lines.append(json.dumps({**fields, **_MISSING, **row}))
 
     def extras(self, shard: str, left: Sequence[str]) -> Extras:
         """The file of rows, the names of partners that nobody asked for, and all sums."""

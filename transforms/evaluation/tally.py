@@ -60,11 +60,13 @@ class Tally:
         else:
             for row, number in zip(rows, counts[:, -1].tolist(), strict=True):
                 row["out_of_range_pixels"] = number
-        for number, row in enumerate(rows):
-            classes = np.flatnonzero(there[number])
-            row["classes"] = classes.tolist()
-            for name, values in lists.items():
-                row[name] = values[number, classes].tolist()
+        numbers_of, classes = np.nonzero(there)
+        ends = np.cumsum(np.bincount(numbers_of, minlength=len(rows))).tolist()
+        flat = {"classes": classes.tolist()}
+        flat |= {name: values[numbers_of, classes].tolist() for name, values in lists.items()}
+        for row, begin, end in zip(rows, [0, *ends], ends, strict=False):
+            for name, numbers in flat.items():
+                row[name] = numbers[begin:end]
         self._add_shown(rows, counts, shown)
         self._add_values(rows)
         for picture in pictures:
