@@ -4,6 +4,7 @@ All comes from the merged sums and the records of OUT, so that a second look say
 """
 
 import heapq
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -68,7 +69,17 @@ def measure(
     found["warnings"] = _warnings(found, sums, run)
     tables.write_images(out, plan)
     tables.write_classes(out, found["classes"])
-    return found
+    plain: dict[str, Any] = _strict(found)
+    return plain
+
+
+def _strict(value: Any) -> Any:
+    """The same as JSON knows it: null for what is no number."""
+    if isinstance(value, Mapping):
+        return {name: _strict(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _add_shares(found: dict[str, Any], sums: Mapping[str, Any]) -> None:

@@ -87,7 +87,7 @@ class Tally:
             total + part.sum(axis=0) for total, part in zip(self._iou, (units, there), strict=True)
         ]
         columns = {
-            **means(table, area),
+            **{name: v for name, v in means(table, area).items() if name in SCORES},
             "evaluated_pixels": evaluated,
             "ignored_pixels": joints[:, -2].sum(axis=1),
             "out_of_range_pixels": joints[:, -1].sum(axis=1) + joints[:, :-2, -1].sum(axis=1),
