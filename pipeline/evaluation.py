@@ -180,29 +180,30 @@ def _intervals(
     if not run["bootstrap"]:
         return {}
     keys: list[str] = []
-    parts: list[list[npt.NDArray[np.int64]]] = []
+    ends, columns, values = [np.zeros(1, np.int64)], [], []
     for _, records in tables.read_records(out, plan):
         good = records.filter(records["status"].to_numpy(zero_copy_only=False) == "ok")
         keys += good["key"].to_pylist()
-        lists = [
-            good[name].to_pylist()
-            for name in ("classes", "hit_pixels", "predicted_pixels", "true_pixels")
-        ]
-        parts += [[np.asarray(v, np.int64) for v in row] for row in zip(*lists, strict=True)]
-    order = sorted(range(len(keys)), key=lambda number: keys[number])
-    columns = [np.concatenate([parts[n][0] + classes * k for k in range(3)]) for n in order]
-    values = [np.concatenate(parts[n][1:]) for n in order]
-    lengths = np.array([len(c) for c in columns], np.int64)
+        ids = [_flat(good["classes"]) + classes * k for k in range(3)]
+        lengths = good["classes"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+        row = np.repeat(np.arange(len(good)), lengths)
+        order = np.argsort(np.concatenate([row] * 3), kind="stable")
+        columns.append(np.concatenate(ids)[order])
+        parts = [_flat(good[n]) for n in ("hit_pixels", "predicted_pixels", "true_pixels")]
+        values.append(np.concatenate(parts)[order])
+        ends.append(ends[-1][-1] + np.cumsum(3 * lengths))
+    shape = (len(keys), 3 * classes)
     matrix = sparse.csr_matrix(
-        (
-            np.concatenate([*values, np.zeros(0, np.int64)]),
-            np.concatenate([*columns, np.zeros(0, np.int64)]),
-            np.concatenate([[0], np.cumsum(lengths)]),
-        ),
-        shape=(len(order), 3 * classes),
-    )
+        tuple(np.concatenate(parts) for parts in (values, columns, ends)), shape=shape
+    )[sorted(range(len(keys)), key=lambda number: keys[number])]
     found = intervals(matrix, classes, run["scoring"]["absent"], run["bootstrap"])
     return {name: interval._asdict() for name, interval in found.items()}
+
+
+def _flat(lists: Any) -> npt.NDArray[np.int64]:
+    """The numbers of a column of lists, one list after the other."""
+    flat: npt.NDArray[np.int64] = lists.combine_chunks().flatten().to_numpy().astype(np.int64)
+    return flat
 
 
 def _worst(out: str, plan: Plan, count: int) -> dict[str, list[dict[str, Any]]]:

@@ -345,3 +345,17 @@ def test_flags_have_the_choices_of_the_functions():
     assert evaluate_flags.ROUNDS == bootstrap.ROUNDS
     assert evaluate_flags.BOUNDARY_WIDTH == boundary.FRACTION
     assert math.isfinite(boundary.FRACTION)
+
+
+def test_objects_of_a_bucket(sides, files_run, gcs, tmp_path):
+    """Labels as shards, predictions as files, and OUT: all in gs://."""
+    write_shards(sides / "labels", tmp_path / "labels", 2)
+    for name, folder in (("labels", tmp_path / "labels"), ("predictions", sides / "predictions")):
+        gcs.upload(folder, name)
+    places = "gs://bucket/predictions", "gs://bucket/labels", "gs://bucket/out"
+    assert evaluate(*places, "--boundary", "2") == 0
+    found = json.loads(gcs.get("out/metrics.json"))["metrics"]
+    expected = metrics_of(files_run)["metrics"]
+    for name in ("miou", "intervals", "unpaired_predictions", "confusion", "boundary_iou"):
+        assert found[name] == expected[name]
+    assert b"b/scene_05" in gcs.get("out/unpaired.csv")
