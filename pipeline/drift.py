@@ -17,7 +17,7 @@ _SIZES = ("widths", "heights")
 
 def with_sums_of_run(sums: Mapping[str, Any], predictions_run: str) -> dict[str, Any]:
     """The sums, with what only the run of the predictions knows of pictures. Raises UserError."""
-    if not predictions_run:
+    if not predictions_run or not storage.is_file(os.path.join(predictions_run, METRICS)):
         return dict(sums)
     return {**read_metrics(predictions_run)["sums"], **sums}
 
@@ -61,9 +61,7 @@ def drift_of(
 def _source_of(reference: str) -> str:
     """The run of the predictions that the reference itself evaluated; "" for none."""
     run = read_run(reference)
-    source = run.notes.get("predictions_run") if run is not None else ""
-    known = bool(source) and storage.is_file(os.path.join(str(source), METRICS))
-    return str(source) if known else ""
+    return str(run.notes.get("predictions_run") or "") if run is not None else ""
 
 
 def _coarse(name: str, counts: Any) -> Any:

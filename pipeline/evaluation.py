@@ -266,6 +266,12 @@ def _warnings(
             "labels show class 0 and ignored pixels only; if 255 is the foreground, give "
             "--label_encoding=binary"
         )
+    classes = found.get("drift", {}).get("reference_classes", 0)
+    if classes and classes != len(found["classes"]):
+        said.append(
+            f"the reference has {classes} classes, this run {len(found['classes'])}; their ids may "
+            "not mean the same"
+        )
     if found.get("resized_images"):
         said.append(
             f"{found['resized_images']:,} predictions were brought to their label's size (nearest)"

@@ -85,6 +85,7 @@ def _fourth(dataset):
     return (images - {path.stem for path in dataset.glob("masks/*")}).pop()
 
 
+@pytest.mark.slow
 def test_shards_that_hold_their_labels(dataset, tiny_model, tmp_path):
     """Packed images with masks: one pass, and segment with a confidence map and then compare."""
     packed, masks = tmp_path / "packed", tmp_path / "segmented"

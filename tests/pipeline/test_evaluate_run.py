@@ -304,6 +304,21 @@ def test_a_second_run_and_other_threads_give_the_same_bytes(sides, tmp_path):
         first, second = ((tmp_path / run / name).read_bytes() for run in ("one", "two"))
         assert first == second
     assert cli.main(["verify", str(tmp_path / "one")]) == 0
+    next((tmp_path / "one/metrics").iterdir()).unlink()  # as if it had been killed
+    (tmp_path / "one/_SUCCESS").unlink()
+    assert evaluate(sides / "predictions", sides / "labels", tmp_path / "one") == 0
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_the_rule_for_absent_classes_is_an_option_and_is_said(sides, files_run, tmp_path, capsys):
+    places = sides / "predictions", sides / "labels"
+    expected = metrics_of(files_run)["metrics"]["miou"]
+    for absent, value in (("zero", 0), ("one", 1)):
+        assert evaluate(*places, tmp_path / absent, "--absent", absent) == 0
+        assert f"4 of 5 classes, absent={absent}" in capsys.readouterr().out
+        found = metrics_of(tmp_path / absent)["metrics"]
+        assert found["miou"] == pytest.approx((4 * expected + value) / 5, rel=1e-12)
+        assert found["classes"][4]["iou"] == value
 
 
 @pytest.mark.parametrize(
