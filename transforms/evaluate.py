@@ -25,7 +25,7 @@ from transforms.evaluation.scoring import COLUMNS, Masks, Scored, Scoring, score
 from transforms.evaluation.tally import AT_ONCE, Tally
 from transforms.failures import Failure
 from transforms.inputs import Shard
-from transforms.partners import Found, MaskSet, Partners, pair_name, with_confidence
+from transforms.partners import Found, MaskSet, Partners, pair_name, wanted_names, with_confidence
 from transforms.picture_work import PictureWork, Settings
 from transforms.records import Answered, Encoded, Extras, Item, Record, Result, Stream, WorkStream
 from transforms.segment import SegmentOperator, encode_result, load_segmenter
@@ -138,8 +138,7 @@ class _EvaluateWork:
         settings = self._settings
         if settings.predictions is None or not settings.predictions.index:
             return set()
-        names = (pair_name(r.key, settings.suffix) for r, _ in read_shard(shard, settings.names))
-        return {name for name in names if name is not None}
+        return wanted_names(shard, settings.names, settings.suffix)
 
     def _score(self, key: str, loads: _Loads, clock: Clock, ahead: Ahead) -> "_Done":
         """Raises a Failure."""
@@ -239,8 +238,7 @@ class _ScoreWork:
         labels = self._settings.labels
         if labels is None or not labels.index:
             return set()
-        records = read_shard(shard, self._settings.segmenting.features)
-        return {name for r, _ in records if (name := pair_name(r.key)) is not None}
+        return wanted_names(shard, self._settings.segmenting.features, "")
 
     def _score(
         self,

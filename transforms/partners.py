@@ -29,7 +29,7 @@ from transforms.failures import Failure
 from transforms.inputs import Plan, Shard
 from transforms.listing import IMAGE_EXTENSIONS, InputError
 from transforms.records import Record
-from transforms.sources import FeatureNames, FileLoad, Load, Loaded, read_shard
+from transforms.sources import FeatureNames, FileLoad, Load, Loaded, file_items, read_shard
 
 tf = import_tensorflow()
 
@@ -88,7 +88,7 @@ class Partners:
             self._files = {
                 name: mask
                 for shard in plan.shards
-                for record, load in read_shard(shard)
+                for record, load in file_items(shard)
                 if (name := pair_name(record.key, settings.suffix)) is not None
                 for mask in [with_confidence(record, load, settings.confidence_root)]
             }
@@ -128,6 +128,13 @@ def with_confidence(record: Record, load: Load | Failure, confidence_root: str) 
     elif confidence_root:
         return Found(load, FileLoad(os.path.join(confidence_root, record.source)))
     return Found(load)
+
+
+def wanted_names(shard: Shard, names: FeatureNames, suffix: str) -> set[str]:
+    """The names that partners of a shard's records have. Raises OSError."""
+    records = file_items(shard) if shard.files else read_shard(shard, names)
+    found = (pair_name(record.key, suffix) for record, _ in records)
+    return {name for name in found if name is not None}
 
 
 def names_of(shards: Iterable[Shard], names: FeatureNames, suffix: str) -> Iterator[list[str]]:

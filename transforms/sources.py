@@ -51,17 +51,18 @@ def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[I
     """
     if shard.part is not None:
         for record, load in (
-            _read_examples(shard, names) if shard.is_tfrecord else _read_files(shard)
+            _read_examples(shard, names) if shard.is_tfrecord else file_items(shard)
         ):
             yield record, load if record.index in shard.part else Kept()
     elif shard.is_tfrecord:
         yield from _read_examples(shard, names)
     else:
-        files = _read_files(shard)
+        files = file_items(shard)
         yield from _fetch_ahead(files) if storage.is_remote(shard.root) else files
 
 
-def _read_files(shard: Shard) -> Iterator[tuple[Record, "FileLoad"]]:
+def file_items(shard: Shard) -> Iterator[tuple[Record, "FileLoad"]]:
+    """The records of a list of image files, and what reads each; nothing is read here."""
     for index, file in enumerate(shard.files):
         record = Record(
             index=index,
