@@ -8,6 +8,17 @@ from transforms.augmentation.filters import REASONS as LEFT_OUT_REASONS
 from transforms.failures import REASONS
 
 _SHOWN_CLASSES = 12
+_EVALUATED = {
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "miou": "mean IoU",
+    "mdice": "mean Dice",
+    "fwiou": "weighted IoU",
+    "boundary_iou": "boundary IoU",
+    "boundary_f1": "boundary F1",
+    "pq": "panoptic quality",
+    "calibration_error": "calibration",
+}
 
 
 def summary(out: str, took_s: float) -> str:
@@ -34,6 +45,7 @@ def summary(out: str, took_s: float) -> str:
         )
     lines += _recipe_lines(metrics["sums"])
     lines += _class_lines(metrics["metrics"])
+    lines += _evaluation_lines(metrics["metrics"])
     if ignored := metrics["sums"].get("ignored_pixels"):
         share = ignored / metrics["sums"]["pixels"]
         lines.append(f"  ignored      {'(the ignore id)':<20} {share:8.2%} of pixels")
@@ -95,6 +107,28 @@ def _recipe_lines(sums: dict[str, Any]) -> list[str]:
     short = list(sums["short"].items())[:_SHOWN_CLASSES]
     lines += [f"  SHORT    {n:,} of class {c} are missing" for c, n in short]
     return lines
+
+
+def _evaluation_lines(named: dict[str, Any]) -> list[str]:
+    """The metrics of an evaluation, how they were meant, and what numbers do not say."""
+    lines = []
+    if "classes_evaluated" in named:
+        lines.append(
+            f"  compared     {named['evaluated_pixels']:,} of {named['pixels']:,} pixels, "
+            f"{named['classes_evaluated']} of {named['classes_total']} classes, "
+            f"absent={named['absent']}"
+        )
+        for name, text in _EVALUATED.items():
+            if named.get(name) is not None:
+                interval = named["intervals"].get(name)
+                between = f" ({interval['low']:.4f} to {interval['high']:.4f})" if interval else ""
+                mean = named.get(f"{name}_per_image")
+                each = f", mean over images {mean:.4f}" if mean is not None else ""
+                lines.append(f"  {text:<16} {named[name]:.4f}{between}{each}")
+    for name, value in named.get("drift", {}).items():
+        if isinstance(value, float):
+            lines.append(f"  drift        {name:<16} {value:.4f}")
+    return [*lines, *(f"  NOTE     {said}" for said in named.get("warnings", []))]
 
 
 def _class_lines(named: dict[str, list[dict[str, object]]]) -> list[str]:

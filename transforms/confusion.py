@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Ratio = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
 def confusion_matrix(
@@ -84,16 +85,26 @@ def mean_of_numbers(values: Ratio) -> float:
 
 
 def scores(confusion: npt.NDArray[np.int64]) -> Scores:
-    """Metrics of int64 [C, C]; rows are the truth."""
+    """Metrics of int64 [C, C + k]; rows are the truth.
+
+    The k columns beyond the classes are of predictions that are no class: they are misses of the
+    true class, and false hits of none.
+    """
     hit = np.diag(confusion)
-    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    return Scores(
-        accuracy=float(_ratio(hit.sum(), confusion.sum())),
-        precision=_ratio(hit, predicted),
-        recall=_ratio(hit, true),
-        f1=_ratio(2 * hit, true + predicted),
-        iou=_ratio(hit, true + predicted - hit),
-    )
+    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)[: len(confusion)]
+    accuracy = float(ratio(hit.sum(), confusion.sum()))
+    return Scores(accuracy, **class_ratios(hit, predicted, true))
+
+
+def class_ratios(hit: Counts, predicted: Counts, true: Counts) -> dict[str, Ratio]:
+    """Metrics by class (see Scores) of TP, TP + FP and TP + FN, of any shape [..., C]."""
+    both = true + predicted
+    return {
+        "precision": ratio(hit, predicted),
+        "recall": ratio(hit, true),
+        "f1": ratio(2 * hit, both),
+        "iou": ratio(hit, both - hit),
+    }
 
 
 def iou_per_class(confusion: npt.NDArray[np.int64]) -> Ratio:
@@ -110,7 +121,8 @@ def chance_accuracy(confusion: npt.NDArray[np.int64]) -> tuple[float, float]:
     return chance, float(np.sqrt(max(chance * (1 - chance), 1e-12) / total))
 
 
-def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Ratio:
+def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Ratio:
+    """float64 part / whole; NaN where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(whole > 0, part / whole, np.nan))
+    found = np.full(np.broadcast(part, whole).shape, np.nan)
+    return np.asarray(np.divide(part, whole, out=found, where=whole > 0))
