@@ -54,9 +54,9 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     """
     given = [argument.removeprefix("--").partition("=") for argument in arguments]
     jobs = job_parsers()
-    job = next((value for name, _, value in given if name == JOB), None)
+    job = next((value for name, _, value in given if name == JOB), "")
     if job not in jobs:
-        raise UserError(f"parameter {JOB}: got {job!r}, expected one of {', '.join(jobs)}")
+        raise UserError(f"parameter {JOB}: got {job or None!r}, expected one of {', '.join(jobs)}")
     known = parameters(jobs[job])
     line = [job]
     for argument, (name, equals, value) in zip(arguments, given, strict=True):
