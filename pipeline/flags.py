@@ -144,6 +144,17 @@ def parser() -> Parser:
     _add_no_auth(inspect)
     _add_verbose(inspect)
 
+    _add_looks(commands)
+    demo = commands.add_parser("demo", description="The whole job on data that the project brings.")
+    demo.add_argument("--output", default="demo_out", help="folder, default demo_out")
+    demo.add_argument("--scenes", type=positive, default=96, help="how many, default 96")
+    demo.add_argument("--digits", type=positive, default=1000, help="to generate, default 1000")
+    _add_verbose(demo)
+    return top
+
+
+def _add_looks(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Commands that look at a run."""
     for name, text in (
         ("status", "How far a run is, by its commit records."),
         ("verify", "Whether a run is whole. Exit code 1 when it is not."),
@@ -163,12 +174,6 @@ def parser() -> Parser:
     replay.add_argument("--shard", help="that holds it, where several have the key")
     _add_no_auth(replay)
     _add_verbose(replay)
-    demo = commands.add_parser("demo", description="The whole job on data that the project brings.")
-    demo.add_argument("--output", default="demo_out", help="folder, default demo_out")
-    demo.add_argument("--scenes", type=positive, default=96, help="how many, default 96")
-    demo.add_argument("--digits", type=positive, default=1000, help="to generate, default 1000")
-    _add_verbose(demo)
-    return top
 
 
 def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True) -> None:

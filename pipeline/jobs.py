@@ -23,6 +23,7 @@ from pipeline import engine, places, run_files
 from pipeline.batches import choose_batch_size
 from pipeline.progress import Progress, show_progress
 from pipeline.summary import summary
+from pipeline.worker_watch import is_watched
 from transforms import pack, paths, segment, storage
 from transforms.beam_shards import MergeReports, ProcessShards, ReadPlan
 from transforms.commits import committed_names, committed_totals
@@ -282,7 +283,8 @@ def process(
     def build(root: beam.Pipeline) -> None:
         _ = (
             root
-            | "ReadPlan" >> ReadPlan(os.path.join(out, run_files.PLAN))  # Shard
+            | "ReadPlan"
+            >> ReadPlan(os.path.join(out, run_files.PLAN), is_watched(options))  # Shard
             | "ProcessShards" >> ProcessShards(operator)  # ShardReport
             | "MergeReports" >> MergeReports(max_failed_fraction)  # Totals
             | "Finish" >> beam.Map(run_files.finish, out, max_failed_fraction)  # Totals

@@ -14,6 +14,7 @@ from transforms.live import LIVE
 
 _EVERY_S = {True: 0.5, False: 10.0}  # on a terminal, and elsewhere
 _REMOTE_EVERY_S = 5.0  # where each look is some requests
+_LOOK_SHARE = 10  # times as long between two looks as one takes: each lists all commit records
 
 
 class Progress:
@@ -21,7 +22,8 @@ class Progress:
 
     def __init__(self, out: str, plan: Plan, what: str) -> None:
         self._out = out
-        self.least_s = _REMOTE_EVERY_S if storage.is_remote(out) else 0.0
+        self._usual_s = _REMOTE_EVERY_S if storage.is_remote(out) else 0.0
+        self.least_s = self._usual_s  # until the next look
         self._what = what
         self._sizes = {shard.name: shard.size_bytes for shard in plan.shards}
         self._images = plan.records
@@ -32,10 +34,12 @@ class Progress:
 
     def poll(self) -> None:
         """Reads the commit records that have come since."""
+        begin = time.monotonic()
         with contextlib.suppress(OSError):  # verify tells; progress only watches
             new = committed_names(self._out) - self._records.keys()
             for report in read_commits(self._out, new, skip_bad=True):
                 self._records[report.shard] = (report.read, report.failed)
+        self.least_s = max(self._usual_s, _LOOK_SHARE * (time.monotonic() - begin))
 
     def line(self) -> str:
         """`segment  12/64 shards  3,072/16,384 images  210 images/s  3 failed  1:02 left`."""

@@ -6,6 +6,7 @@ p | FindShards(pattern)                       Shard
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
@@ -15,6 +16,7 @@ from apache_beam.utils.shared import Shared
 from transforms import storage
 from transforms.commits import committed_names
 from transforms.inputs import FILES_PER_SHARD, Plan, Shard, plan_input
+from transforms.live import BEGUN
 from transforms.segment import SegmentOperator
 from transforms.shard_report import ShardReport, Totals
 from transforms.shard_work import Operator, Work, process_shard
@@ -40,19 +42,27 @@ class FindShards(beam.PTransform):
 
 @dataclasses.dataclass
 class ReadPlan(beam.PTransform):
-    """PBegin -> Shard: the shards of a plan file, so that the job graph stays small."""
+    """PBegin -> Shard: the shards of a plan file, so that the job graph stays small.
+
+    Attributes:
+        path: of the plan, in OUT.
+        sign: leave a sign in OUT that a worker has begun (see live.begun_path).
+    """
 
     path: str
+    sign: bool = False
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         return (
             root
             | "Path" >> beam.Create([self.path])  # str
-            | "Shards" >> beam.FlatMap(_read_plan)  # Shard
+            | "Shards" >> beam.FlatMap(_read_plan, self.sign)  # Shard
         )
 
 
-def _read_plan(path: str) -> Iterable[Shard]:
+def _read_plan(path: str, sign: bool) -> Iterable[Shard]:
+    if sign:
+        storage.write_unsynced(os.path.dirname(path), BEGUN, b"")
     return Plan.from_lines(storage.read_bytes(path).decode()).shards
 
 

@@ -11,6 +11,7 @@ import time
 from transforms import storage
 
 STOP = f"{storage.TEMPORARY}/stop"  # below OUT; asks workers in other processes to stop
+BEGUN = f"{storage.TEMPORARY}/begun"  # below OUT; the first worker in another process has begun
 INTERRUPTED = "interrupted"  # the error of a shard that was left because of it
 _LOOK_EVERY_S = {False: 1.0, True: 10.0}  # local, and where each look is a request
 
@@ -22,6 +23,11 @@ class Interrupted(Exception):
 def stop_path(out: str) -> str:
     """The file that asks all workers of a run to stop."""
     return os.path.join(out, STOP)
+
+
+def begun_path(out: str) -> str:
+    """The file by which the first worker of a run says that it has begun."""
+    return os.path.join(out, BEGUN)
 
 
 class Live:

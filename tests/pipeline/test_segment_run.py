@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from PIL import Image
-from support import CLASSES, Segment, commits, content, run_apart
+from support import CLASSES, Segment, commits, content
 
 from pipeline import run_files
 from transforms import sink, storage
@@ -113,7 +113,6 @@ def test_records_have_a_row_for_every_image(packed: str, segment: Segment, tmp_p
         ("--threads=4",),
         ("--direct_runner_bundle_repeat=1",),
         ("--runner=BundleBasedDirectRunner",),
-        ("--direct_running_mode=multi_threading", "--direct_num_workers=2"),
     ],
     ids=" ".join,
 )
@@ -123,20 +122,6 @@ def test_every_way_of_running_gives_the_same_bytes(
     assert segment(packed, tmp_path / "usual") == 0
     assert segment(packed, tmp_path / "other", *more) == 0
     assert content(tmp_path / "other") == content(tmp_path / "usual")
-
-
-def test_worker_processes_give_the_same_bytes(
-    packed: str, tiny_model: str, segment: Segment, tmp_path: Path
-) -> None:
-    assert segment(packed, tmp_path / "usual") == 0
-    arguments = ["--input", packed, "--output", str(tmp_path / "other"), "--model", tiny_model]
-    workers = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-    done = run_apart(["segment", *arguments, *workers])
-    assert done.returncode == 0, done.stderr
-    assert content(tmp_path / "other") == content(tmp_path / "usual")
-    reports = (tmp_path / "other" / "metrics").iterdir()
-    processes = {json.loads(r.read_bytes())["clock"]["process"] for r in reports}
-    assert len(processes) == 2
 
 
 def test_the_order_of_shards_changes_nothing(packed: str, segment: Segment, tmp_path: Path) -> None:

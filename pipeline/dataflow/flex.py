@@ -1,0 +1,101 @@
+"""The entry point of the Flex Templates: turns their parameters into a command line of pixelmill.
+
+The launcher gives every parameter, and every option of the launch, as --name=value. Which job it is
+says the parameter `job`.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from models.errors import UserError
+from pipeline import flags
+
+JOB = "job"
+# In order: as the command line's help lists them. Those that this version does not have are left.
+JOBS = ("segment", "generate", "augment", "evaluate", "pack")
+# The launcher must end when the job is made, and can make one job: --reference takes one before.
+LEFT_OUT = ("help", "wait", "json", "reference")
+SEPARATOR = ";"  # of the values of a flag that may be given several times
+
+
+def job_parsers() -> Mapping[str, argparse.ArgumentParser]:
+    """The parsers of all jobs that are launched by a template, by name."""
+    (commands,) = (action for action in flags.parser()._actions if isinstance(action.choices, dict))
+    assert isinstance(commands.choices, dict)
+    return {name: commands.choices[name] for name in JOBS if name in commands.choices}
+
+
+def parameters(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """The flags of a job that are parameters of its template, by name."""
+    named = ((action.option_strings[-1].removeprefix("--"), action) for action in parser._actions)
+    return {name: action for name, action in named if name not in LEFT_OUT}
+
+
+def is_switch(action: argparse.Action) -> bool:
+    """Whether a flag takes no value: true or false as a parameter."""
+    return action.nargs == 0
+
+
+def is_repeated(action: argparse.Action) -> bool:
+    """Whether a flag may be given several times: its values are joined as a parameter."""
+    return isinstance(action, argparse._AppendAction)
+
+
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """What `pixelmill` is called with, for what the launcher gives.
+
+    Empty values, which forms send for fields that are left blank, are left out. What is no
+    parameter of the job is passed on, for Beam to know.
+
+    Raises:
+        UserError: no such job, a value that is neither true nor false, or a flag that a template
+            cannot take.
+    """
+    given = [argument.removeprefix("--").partition("=") for argument in arguments]
+    jobs = job_parsers()
+    job = next((value for name, _, value in given if name == JOB), "")
+    if job not in jobs:
+        raise UserError(f"parameter {JOB}: got {job or None!r}, expected one of {', '.join(jobs)}")
+    known = parameters(jobs[job])
+    line = [job]
+    for argument, (name, equals, value) in zip(arguments, given, strict=True):
+        if name == JOB or (equals and not value):
+            continue
+        if name in LEFT_OUT:
+            raise UserError(
+                f"parameter {name}: a template cannot take it, for it launches one job and ends; "
+                "launch from a machine, by `pixelmill ... --runner=DataflowRunner`"
+            )
+        action = known.get(name)
+        if action is None:
+            line.append(argument)
+        elif is_switch(action):
+            line += [f"--{name}"] if _is_true(name, value) else []
+        else:
+            parts = value.split(SEPARATOR) if is_repeated(action) else [value]
+            line += [f"--{name}={part}" for part in parts]
+    return line
+
+
+def _is_true(name: str, value: str) -> bool:
+    found = {"true": True, "false": False}.get(value.lower())
+    if found is None:
+        raise UserError(f"parameter {name}: got {value!r}, expected true or false")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Launches the job of a template; returns its exit code (see flags.DESCRIPTION)."""
+    from pipeline import cli
+
+    try:
+        line = command_line(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"pixelmill: {error}", file=sys.stderr)
+        return cli.CANNOT_START
+    return cli.main(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
