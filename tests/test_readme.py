@@ -20,8 +20,11 @@ def test_every_console_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     shutil.copytree(ROOT / "models" / "shipped", tmp_path / "models" / "shipped")
     (tmp_path / "photos").mkdir()
+    (tmp_path / "labels").mkdir()
     for index in range(10):
-        Image.fromarray(scene(1, index)[0]).save(tmp_path / "photos" / f"{index}.jpg")
+        pixels, mask = scene(1, index)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.jpg")
+        Image.fromarray(mask).save(tmp_path / "labels" / f"{index}.png")
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^\$ pixelmill (.+)$", README, re.MULTILINE)
     assert len(commands) >= 6
@@ -29,7 +32,8 @@ def test_every_console_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert cli.main(command.split()) == 0, command
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 10
     assert len(list((tmp_path / "out2" / "masks").iterdir())) == 3
-    (program,) = re.findall(r"^```python\n(.+?)^```", README, re.MULTILINE | re.DOTALL)
+    page = (ROOT / "docs" / "beam.md").read_text()
+    (program,) = re.findall(r"^```python\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
     exec(program, {"__name__": "readme"})
     masks = [sorted((tmp_path / out / "masks").iterdir()) for out in ("out", "out3")]
     assert [p.read_bytes() for p in masks[0]] == [p.read_bytes() for p in masks[1]]
@@ -41,9 +45,13 @@ def test_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_links_lead_somewhere() -> None:
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert link.startswith("http") or (page.parent / link).exists(), link
 
 
 def test_flags_in_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
