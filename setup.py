@@ -13,6 +13,7 @@ setup(
     package_data={
         "": ["py.typed"],
         "pipeline": ["*.j2"],
+        "transforms.augmentation": ["recipe.schema.json"],
         "models": ["cards/*.yaml"],
         "models.shipped": ["*.json", "*.sh", "digits_*/*", "digits_*/*/*"],
     },

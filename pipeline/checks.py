@@ -8,6 +8,7 @@ from models.errors import UserError
 from pipeline.run_files import OURS, RUN, SUCCESS, Run, RunError, read_plan, read_run
 from pipeline.train_state import training_status
 from transforms import storage
+from transforms.augmentation.filters import LEFT_OUT
 from transforms.commits import (
     commit_path,
     committed_names,
@@ -21,7 +22,9 @@ from transforms.retry import RETRIES, replaces, usual_path
 from transforms.shard_report import FileEntry, ShardReport
 from transforms.streams import ordered_map
 
-_SHARD_FOLDERS = ("masks", "images", "confidence", "features", "rejected", "records", "metrics")
+_SHARD_FOLDERS = (
+    *("masks", "images", "confidence", "features", "rejected", LEFT_OUT, "records", "metrics"),
+)
 _SHOWN = 20
 _REMOTE_THREADS = 16
 

@@ -46,6 +46,7 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
         "inspect": _inspect,
         "status": _status,
         "verify": _verify,
+        "replay": _replay,
         "demo": _demo,
     }
     return commands[parsed.command](parsed)
@@ -116,6 +117,15 @@ def _verify(parsed: argparse.Namespace) -> int:
     problems = checks.verify(out)
     print(checks.verdict(out, problems))
     return NOT_GOOD if problems else DONE
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    import_tensorflow()
+    from pipeline.replay import replay
+
+    found = replay(_place(parsed.output), parsed.key, parsed.shard or "")
+    print(found)
+    return NOT_GOOD if found.differs else DONE
 
 
 def _place(output: str) -> str:

@@ -29,6 +29,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
   pixelmill verify    whether a run is whole: every shard, size and checksum
+  pixelmill replay    one example of an augmentation, made again and compared
   pixelmill demo      scenes with exact masks, packed, segmented, compared
 
 `pixelmill COMMAND --help` explains a command. A run that was stopped goes on when the same
@@ -66,6 +67,12 @@ A file is the mask of an image when it has its name with _mask before the extens
 (a.jpg, a_mask.png), or its path with the folder images replaced by masks
 (images/a.jpg, masks/a.png). Every image is decoded once; broken ones are listed, not packed."""
 
+
+_REPLAY = """\
+Makes one example of an augmentation again, from its source and what is stored of how it was made,
+and compares the bytes. Exit code 1 when they differ.
+
+  pixelmill replay nightly/ 'a.jpg#0'"""
 
 _INSPECT = """\
 What a SavedModel takes and gives, and how to run it. It is read, not run.
@@ -141,6 +148,12 @@ def parser() -> Parser:
                 action="store_true",
                 help="first delete what attempts that died have left; never what is at work",
             )
+    replay = commands.add_parser("replay", description=_REPLAY)
+    replay.add_argument("output", metavar="OUT", help="folder of the run")
+    replay.add_argument("key", metavar="KEY", help="name of the example, such as a.jpg#0")
+    replay.add_argument("--shard", help="that holds it, where several have the key")
+    _add_no_auth(replay)
+    _add_verbose(replay)
     demo = commands.add_parser("demo", description="The whole job on data that the project brings.")
     demo.add_argument("--output", default="demo_out", help="folder, default demo_out")
     demo.add_argument("--scenes", type=positive, default=96, help="how many, default 96")

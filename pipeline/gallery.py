@@ -59,7 +59,8 @@ class Gallery:
 
     Attributes:
         out: OUT.
-        job: "segment": images are in the input, masks in OUT; "pack": both are in OUT;
+        job: "segment": images are in the input, masks in OUT; "pack" and "augment": both
+            are in OUT;
             "generate": what was made is in OUT, what it was made from in the input, if anything;
             "describe": images are in the input, and nothing else is.
         shards: the plan's, by name.
@@ -109,7 +110,7 @@ class Gallery:
     def _shard_cells(
         self, shard: Shard, indices: Collection[int]
     ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
-        if self.job == "pack":
+        if self.job in ("pack", "augment"):
             packed = self._written(shard, indices, "images")
             for index in indices:
                 yield index, self._make(*_packed_pair(packed[index]))

@@ -20,6 +20,7 @@ from pipeline.gallery import Gallery, Place
 from pipeline.report_generated import generated_pictures
 from pipeline.run_files import LEGEND, REPORT, RUN, default_color, read_metrics, read_plan
 from transforms import storage
+from transforms.augmentation.filters import REASONS as LEFT_OUT_REASONS
 from transforms.commits import read_commits
 from transforms.decode import DecodePolicy
 from transforms.failures import REASONS
@@ -34,6 +35,7 @@ _STAGES = {
     "wait": "waiting for decoded images",
     "model": "running the model",
     "check": "fingerprints of what was made",
+    "change": "changing copies by the recipe",
     "encode": "encoding the results",
     "write": "writing files",
     "commit": "committing shards",
@@ -147,6 +149,7 @@ def _render(out: str) -> str:
         quantiles=_quantile_rows(named),
         kinds={name: _ranked(sums.get(name, {})) for name in ("formats", "modes", "orientations")},
         reasons=REASONS,
+        left_out_reasons=LEFT_OUT_REASONS,
     )
 
 

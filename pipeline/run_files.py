@@ -15,6 +15,7 @@ from typing import Any
 from models.errors import UserError
 from pipeline import __version__
 from transforms import commits, storage
+from transforms.augmentation.filters import LEFT_OUT
 from transforms.guard import REFERENCE
 from transforms.inputs import Plan
 from transforms.live import INTERRUPTED
@@ -31,7 +32,17 @@ DUPLICATES = "duplicates.csv"  # pictures that repeat an earlier one
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
     *(SUCCESS, commits.METRICS, METRICS, REPORT),
-    *("masks", "images", "confidence", "features", "rejected", "records", RETRIES, "model"),
+    *(
+        "masks",
+        "images",
+        "confidence",
+        "features",
+        "rejected",
+        LEFT_OUT,
+        "records",
+        RETRIES,
+        "model",
+    ),
     *(LEGEND, "MODEL_CARD.md", "curves.csv", "curves.png", "checkpoint.npz", "best.npz"),
     *(DUPLICATES, PLAN, REFERENCE, storage.TEMPORARY, RUN),
 )
@@ -227,9 +238,14 @@ def read_metrics(out: str) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
-def write_legend(out: str, classes: Sequence[str], colors: Sequence[str]) -> None:
+def write_legend(
+    out: str, classes: Sequence[str], colors: Sequence[str], ignore_id: int | None = None
+) -> None:
     """Writes legend.json: id, name and colour of every class, and the id that means "ignore"."""
-    storage.write(out, LEGEND, json.dumps(legend(classes, colors), indent=1).encode() + b"\n")
+    found = legend(classes, colors)
+    if ignore_id is not None:
+        found["ignore_id"] = ignore_id
+    storage.write(out, LEGEND, json.dumps(found, indent=1).encode() + b"\n")
 
 
 def legend(classes: Sequence[str], colors: Sequence[str] = ()) -> dict[str, Any]:

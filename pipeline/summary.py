@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from pipeline.run_files import REPORT, read_metrics
+from transforms.augmentation.filters import REASONS as LEFT_OUT_REASONS
 from transforms.failures import REASONS
 
 _SHOWN_CLASSES = 12
@@ -31,6 +32,7 @@ def summary(out: str, took_s: float) -> str:
         lines.append(
             f"  names    {repeated:,} come twice in a shard; their keys end in ~2, ~3, ..."
         )
+    lines += _recipe_lines(metrics["sums"])
     lines += _class_lines(metrics["metrics"])
     if ignored := metrics["sums"].get("ignored_pixels"):
         share = ignored / metrics["sums"]["pixels"]
@@ -76,6 +78,22 @@ def _scorecard_lines(card: dict[str, Any] | None) -> list[str]:
     ]
     if len(short) > _SHOWN_CLASSES:
         lines.append(f"  SHORT    ... {len(short) - _SHOWN_CLASSES} more in metrics.json")
+    return lines
+
+
+def _recipe_lines(sums: dict[str, Any]) -> list[str]:
+    """Of an augmentation: what the source was, what was left out, and which classes fell short."""
+    if "sources" not in sums:
+        return []
+    lines = [f"  source   {sums['sources_used']:,} of {sums['sources']:,} pictures can be used"]
+    if generated := sums.get("generated"):
+        lines.append(f"  made     {sums.get('copies', 0):,} copies, {generated:,} by the generator")
+    lines += [
+        f"  left out {count:,} {reason}: {LEFT_OUT_REASONS[reason]}"
+        for reason, count in sums["left_out"].items()
+    ]
+    short = list(sums["short"].items())[:_SHOWN_CLASSES]
+    lines += [f"  SHORT    {n:,} of class {c} are missing" for c, n in short]
     return lines
 
 

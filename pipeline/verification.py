@@ -50,12 +50,14 @@ def bind_checks(
     identity: dict[str, Any] = {}
     standard = False
     if flags.verifier:
-        verifier, info = _bound(flags.verifier, flags.verifier_card, wants_scores=True)
+        verifier, info = bind_looker(flags.verifier, flags.verifier_card, wants_scores=True)
         identity["verifier"] = _identity(verifier)
         standard = is_standard_inception(info, verifier.binding)
-        _check_classes(flags.verifier, verifier.binding.classes, labels, classes)
+        check_classes(flags.verifier, verifier.binding.classes, labels, classes)
     if flags.feature_model:
-        features, info = _bound(flags.feature_model, flags.feature_model_card, wants_scores=False)
+        features, info = bind_looker(
+            flags.feature_model, flags.feature_model_card, wants_scores=False
+        )
         identity["feature_model"] = _identity(features)
         standard = is_standard_inception(info, features.binding)
     may_reject = flags.accept == "agree" or flags.min_confidence > 0 or bool(flags.drop)
@@ -137,7 +139,7 @@ def describe_operator(
     )
 
 
-def _bound(model: str, given: str | None, wants_scores: bool) -> tuple[Bound, ModelInfo]:
+def bind_looker(model: str, given: str | None, wants_scores: bool) -> tuple[Bound, ModelInfo]:
     """A model by the card that was given, or that lies in it, or none. Raises ModelError."""
     path = paths.absolute(model)
     staged = local_model(path)
@@ -185,9 +187,7 @@ def _check_flags(flags: argparse.Namespace, labels: int, redraws: bool) -> None:
             raise UserError(f"--{name}_card is the card of a model; give --{name} too")
 
 
-def _check_classes(
-    path: str, known: tuple[str, ...], labels: int, classes: tuple[str, ...]
-) -> None:
+def check_classes(path: str, known: tuple[str, ...], labels: int, classes: tuple[str, ...]) -> None:
     """Raises UserError when labels of generator and verifier cannot be compared."""
     if labels and len(known) != labels:
         raise UserError(

@@ -33,7 +33,7 @@ def content(out: str | Path, places: bool = True) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     root = Path(out)
-    for folder in ("masks", "images", "confidence", "features", "rejected", "records"):
+    for folder in ("masks", "images", "confidence", "features", "rejected", "left_out", "records"):
         for path in sorted(root.glob(f"{folder}/**/*")):
             if path.is_file():
                 found[str(path.relative_to(root))] = _digest(path.read_bytes())

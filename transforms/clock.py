@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-STAGES = ("read", "decode", "wait", "model", "check", "encode", "write", "commit")
+STAGES = ("read", "decode", "wait", "model", "check", "change", "encode", "write", "commit")
 
 
 class Clock:

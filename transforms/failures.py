@@ -25,6 +25,7 @@ REASONS = {
     "mask_format": "the mask is not a picture of class ids",
     "label_missing": "there is no label for this image",
     "label_range": "the label is no class id",
+    "step_failed": "a step of the recipe cannot be done to this picture",
 }
 
 
