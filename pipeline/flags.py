@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from pipeline import __version__, check_flags, train_flags
+from pipeline import __version__, augment_flags, check_flags, train_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
@@ -25,6 +25,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill segment   masks of images, by a SavedModel
   pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
   pixelmill pack      image files (and masks) into TFRecord shards
+  pixelmill augment   more training examples of what is new, by a recipe, on a schedule
   pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
@@ -122,6 +123,10 @@ def parser() -> Parser:
         "--images_per_shard", type=positive, default=1024, help="at most, default 1024"
     )
 
+    augment = commands.add_parser("augment", description=augment_flags.DESCRIPTION)
+    augment_flags.add_flags(augment)
+    _add_no_auth(augment)
+    _add_verbose(augment)
     train = commands.add_parser("train", description=train_flags.DESCRIPTION)
     train_flags.add_flags(train)
     _add_no_auth(train)
