@@ -32,7 +32,7 @@ class Stamp(NamedTuple):
     Attributes:
         size_bytes: its size.
         crc32c: as the service says; "" where only reading tells.
-        mark: another one whenever the file was written: generation, or time and inode.
+        mark: another one whenever the file was written: generation, or size, times and inode.
         modified_s: when it was written, in seconds since 1970.
     """
 

@@ -91,7 +91,9 @@ def file_crc32c(path: str) -> str:
 
 def stamp(path: str) -> tuple[int, str, str, float]:
     found = os.stat(path)
-    return found.st_size, "", f"{found.st_mtime_ns}.{found.st_ino}", found.st_mtime
+    # the time of the inode's change too: tools that copy set the other one back
+    mark = f"{found.st_size}.{found.st_mtime_ns}.{found.st_ctime_ns}.{found.st_ino}"
+    return found.st_size, "", mark, found.st_mtime
 
 
 def temporary_path(root: str, name: str) -> str:
