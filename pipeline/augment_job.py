@@ -26,6 +26,7 @@ from transforms.inputs import Shard
 def run_augment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     """`pixelmill augment`. Returns the exit code; its last line on stdout is JSON."""
     if flags.check:
+        engine.pipeline_options(beam_flags)  # knows the flags, or refuses them
         recipe = load_recipe(flags.recipe)
         for text in recipe.gates:
             parse_gate(text)

@@ -13,7 +13,16 @@ from pipeline.schedule.differences import Difference, Selection, difference, sel
 from pipeline.schedule.judgement import judge
 from pipeline.schedule.lease import Lease
 from pipeline.schedule.ledger import Entry, Intent, Ledger, Manifest, Wanted, wanted
-from pipeline.schedule.outcome import FAILED, HELD, NOTHING_NEW, PUBLISHED, WAITING, Outcome, counts
+from pipeline.schedule.outcome import (
+    FAILED,
+    HELD,
+    LAUNCHED,
+    NOTHING_NEW,
+    PUBLISHED,
+    WAITING,
+    Outcome,
+    counts,
+)
 from pipeline.schedule.publication import Published
 from pipeline.schedule.retention import retain
 from pipeline.schedule.sources import Known, Source, look
@@ -30,14 +39,15 @@ class Task:
     Attributes:
         find: lists the source shards, now.
         work: digest of all that decides the bytes besides the source (see ledger.Wanted).
-        make: makes a partition of shards in a folder, or goes on with it; returns an exit code.
+        make: makes a partition of shards in a folder, or goes on with it; returns an exit code, or
+            None when it was only launched and is at work elsewhere. The next run goes on with it.
         faults: the gates that metrics do not pass, in words.
         max_failed_fraction: of records.
     """
 
     find: Callable[[], Sequence[Shard]]
     work: str
-    make: Callable[[Sequence[Shard], str], int]
+    make: Callable[[Sequence[Shard], str], int | None]
     faults: Callable[[Mapping[str, Any]], list[str]] = lambda _: []
     max_failed_fraction: float = 0.01
 
@@ -80,13 +90,19 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What a run has made: new entries of the ledger, and names of sources that failed."""
+    """What a run has made: new entries of the ledger; names of sources that failed; and of those
+    that are worked on elsewhere."""
 
     entries: tuple[Entry, ...] = ()
     failed: frozenset[str] = frozenset()
+    launched: frozenset[str] = frozenset()
 
     def plus(self, other: "Made") -> "Made":
-        return Made(self.entries + other.entries, self.failed | other.failed)
+        return Made(
+            self.entries + other.entries,
+            self.failed | other.failed,
+            self.launched | other.launched,
+        )
 
 
 def new_run(now_s: float) -> str:
@@ -154,12 +170,13 @@ class Night:
 
     def _make_new(self, seen: View, made: Made) -> Made:
         """Makes a partition of what is new, beside what was `made` of older ones."""
-        request, done = self.request, len(made.entries) + len(made.failed)
+        taken = made.failed | made.launched
+        request, done = self.request, len(made.entries) + len(taken)
         if request.max_shards is not None:
             request = dataclasses.replace(request, max_shards=max(0, request.max_shards - done))
         now = dataclasses.replace(seen, found=ledger.read(self.place))
         todo = now.difference(self.task.work, request).todo
-        sources = [source for source in todo if source.name not in made.failed]
+        sources = [source for source in todo if source.name not in taken]
         if not sources:
             return Made()
         names = wanted(sources, self.task.work)
@@ -174,7 +191,8 @@ class Night:
         out = os.path.join(self.place, intent.partition)
         before, began_s = committed_names(out), self.now()
         shards = [source.shard for source in sources]
-        self.task.make(shards, out)
+        if self.task.make(shards, out) is None:
+            return Made(launched=frozenset(source.name for source in sources))
         self.lease.renew()
         known = {s.name: Known(s.mark, s.version) for s in sources if s.mark}
         still = wanted(look(shards, known, self.now()), self.task.work)
@@ -210,7 +228,7 @@ class Night:
         found = seen.difference(self.task.work, self.request)
         entries, failed = made.entries, sorted(made.failed)
         return Outcome(
-            NOTHING_NEW,
+            LAUNCHED if made.launched else NOTHING_NEW,
             self.lease.run,
             self.request.date,
             tuple(f"{name}: failed" for name in failed[:_SHOWN])

@@ -6,13 +6,14 @@ from typing import Any
 
 from pipeline.schedule.differences import Difference
 
-PUBLISHED, NOTHING_NEW, WAITING = "published", "nothing_new", "waiting"
+PUBLISHED, NOTHING_NEW, WAITING, LAUNCHED = "published", "nothing_new", "waiting", "launched"
 FAILED, HELD, BUSY, OVERTAKEN = "failed", "held", "busy", "overtaken"
 DRY_RUN, ERROR, INTERRUPTED = "dry_run", "error", "interrupted"
 EXIT_CODES = {
     PUBLISHED: 0,
     NOTHING_NEW: 0,
     WAITING: 0,
+    LAUNCHED: 0,
     DRY_RUN: 0,
     FAILED: 1,
     ERROR: 2,
@@ -28,10 +29,10 @@ class Outcome:
     """What a run has come to.
 
     Attributes:
-        status: published; nothing_new; waiting: shards of an older recipe are left, so nothing is
-            published yet; failed: shards or too many records failed; held: a gate did not pass;
-            busy: another run is at work; overtaken: another has taken over; dry_run; error;
-            interrupted.
+        status: published; nothing_new; launched: shards are made elsewhere, the next run publishes
+            them; waiting: shards of an older recipe are left, so nothing is published yet; failed:
+            shards or too many records failed; held: a gate did not pass; busy: another run is at
+            work; overtaken: another has taken over; dry_run; error; interrupted.
         reasons: of what was not done.
         shards: how many are in the source, were new, changed, reworked (by another recipe),
             removed, made, failed, and are left.

@@ -133,6 +133,16 @@ def test_a_source_as_it_was_before_is_not_made_again(world: World) -> None:
     assert world.published() == world.clean()
 
 
+def test_what_was_launched_is_published_by_the_next_run(world: World) -> None:
+    world.launches = True
+    outcome = world.night()
+    assert (outcome.status, outcome.exit_code) == ("launched", 0)
+    assert not os.path.exists(f"{world.place}/latest.list")
+    world.launches = False
+    assert world.night().status == "published"
+    assert world.published() == world.clean() and set(world.computed.values()) == {1}
+
+
 def test_keep_deletes_what_nobody_can_see_any_more(world: World) -> None:
     for day in range(6):
         world.now_s += DAY_S
