@@ -123,14 +123,25 @@ def test_days_with_kills_end_as_one_clean_run(
     place = f"{tmp_path}/place" if where == "local" else "gs://bucket/place"
     recipe = make_recipe(tmp_path, place)
     rng = random.Random(3)
+
+    def begun() -> list[str]:
+        """Partitions that were ever begun."""
+        if where == "gs":
+            return [name for name in gcs.names("place/ledger/") if name.endswith(".intent.json")]
+        return [path.name for path in Path(place).glob("ledger/*.intent.json")]
+
     for day, numbers in enumerate(((0, 1), (2,), (3, 4))):
         arrive(tmp_path, packed, *numbers)
         if day == 2:
             (tmp_path / "source/s0.tfrecord").unlink()
             shutil.copy(sorted(Path(packed).glob("*.tfrecord"))[5], tmp_path / "source/s1.tfrecord")
+        before = len(begun())
         command = [sys.executable, "-m", "pipeline.cli", "augment", recipe, "--keep=1"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(3.0, 9.0))
+        while len(begun()) == before:  # it is at work
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0.0, 1.5))
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert augment(recipe, "--keep=1")["exit_code"] == 0  # the dead one's lease is no hindrance
