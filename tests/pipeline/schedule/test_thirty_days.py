@@ -14,7 +14,7 @@ from pipeline.schedule.lease import LEASE_S
 from transforms.inputs import Shard
 
 SEEDS = range(3)
-MORE_SEEDS = range(3, 12)
+MORE_SEEDS = range(3, 8)
 
 
 @pytest.fixture(autouse=True)
