@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from pipeline import __version__, check_flags, evaluate_flags, train_flags
+from pipeline import __version__, augment_flags, check_flags, evaluate_flags, train_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
@@ -26,6 +26,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
   pixelmill pack      image files (and masks) into TFRecord shards
   pixelmill evaluate  predicted masks against labels, or against an earlier run
+  pixelmill augment   more training examples of what is new, by a recipe, on a schedule
   pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
@@ -131,6 +132,10 @@ def parser() -> Parser:
     _add_batch_flags(evaluate)
     _add_device_flags(evaluate)
 
+    augment = commands.add_parser("augment", description=augment_flags.DESCRIPTION)
+    augment_flags.add_flags(augment)
+    _add_no_auth(augment)
+    _add_verbose(augment)
     train = commands.add_parser("train", description=train_flags.DESCRIPTION)
     train_flags.add_flags(train)
     _add_no_auth(train)

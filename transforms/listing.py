@@ -5,6 +5,7 @@ import fnmatch
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from models.errors import UserError
 from transforms import paths, storage
@@ -14,6 +15,9 @@ IMAGE_EXTENSIONS = (
     *(".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
+LIST_EXTENSION = ".list"
+_MOST_LISTS = 8  # that name one another
+_THREADS = 16
 
 
 class InputError(UserError):
@@ -38,7 +42,7 @@ def list_input(pattern: str, out: str | None = None) -> Listing:
     Args:
         pattern: a folder, a file, a glob ("**" for any depth), `name.tfrecord@10`, or several of
             these joined by commas. A folder takes the images or TFRecord files below it; a glob
-            takes all that it matches.
+            takes all that it matches. A file named *.list names files, see read_list.
         out: where results go. What lies there is no input, or a second run would differ.
 
     Raises:
@@ -71,6 +75,8 @@ def _list_one(path: str) -> tuple[dict[str, int], list[str]]:
     if storage.is_folder(path):
         return _list_folder(path)
     if storage.is_file(path):
+        if path.endswith(LIST_EXTENSION):
+            return _list_listed(path), []
         return {path: storage.size_bytes(path)}, []
     if (numbered := split_at_count(path)) is not None:
         return {name: storage.size_bytes(name) for name in _numbered(*numbered)}, []
@@ -80,6 +86,42 @@ def _list_one(path: str) -> tuple[dict[str, int], list[str]]:
             raise InputError(f"{path}: there is no such file or folder")
         raise InputError(f"no files match {path}; check the path, and quote a glob")
     return matches, []
+
+
+def read_list(path: str) -> list[str]:
+    """The files that a list names: one a line, relative to the list's folder, "#" for comments.
+
+    A line that is itself a list is followed, so that one small file can point to the newest list.
+
+    Raises:
+        InputError: a line leaves the folder, or lists go round in a circle.
+        OSError: a list cannot be read.
+    """
+    for _ in range(_MOST_LISTS):
+        lines = storage.read_bytes(path).decode("utf-8", "surrogateescape").splitlines()
+        names = [line for line in lines if line.strip() and not line.startswith("#")]
+        for name in names:
+            if (
+                paths.scheme(name)
+                or name.startswith("/")
+                or not {".", "..", ""}.isdisjoint(name.split("/"))
+            ):
+                raise InputError(
+                    f"{path} names {name!r}; expected paths below its folder, without . and .."
+                )
+        files = [f"{paths.parent(path)}/{name}" for name in names]
+        if len(files) != 1 or not files[0].endswith(LIST_EXTENSION):
+            return files
+        path = files[0]
+    raise InputError(f"{path}: over {_MOST_LISTS} lists name one another")
+
+
+def _list_listed(path: str) -> dict[str, int]:
+    files = read_list(path)
+    if not files:
+        raise InputError(f"{path} names no files")
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(files, pool.map(storage.size_bytes, files), strict=True))
 
 
 def _matches(pattern: str) -> dict[str, int]:

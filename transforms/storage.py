@@ -14,7 +14,7 @@ are OSErrors with `strerror` and `filename`.
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Protocol
+from typing import IO, NamedTuple, Protocol
 
 import google_crc32c
 
@@ -24,6 +24,22 @@ from transforms import paths, storage_local
 TEMPORARY = storage_local.TEMPORARY
 _COPY_BYTES = 1 << 20
 NO_AUTH = "PIXELMILL_NO_AUTH"  # in the environment, so that worker processes inherit it
+
+
+class Stamp(NamedTuple):
+    """What is known of a file's content without reading it.
+
+    Attributes:
+        size_bytes: its size.
+        crc32c: as the service says; "" where only reading tells.
+        mark: another one whenever the file was written: generation, or size, times and inode.
+        modified_s: when it was written, in seconds since 1970.
+    """
+
+    size_bytes: int
+    crc32c: str
+    mark: str
+    modified_s: float
 
 
 class Backend(Protocol):
@@ -38,6 +54,7 @@ class Backend(Protocol):
     def read_bytes(self, path: str) -> bytes: ...
     def holds(self, path: str, data: bytes) -> bool: ...
     def file_crc32c(self, path: str) -> str: ...
+    def stamp(self, path: str) -> tuple[int, str, str, float]: ...
     def temporary_path(self, root: str, name: str) -> str: ...
     def publish(self, temporary: str, final: str, may_replace: Callable[[], None]) -> None: ...
     def write(
@@ -145,6 +162,11 @@ def crc32c(data: bytes) -> str:
 def file_crc32c(path: str) -> str:
     """crc32c of a file's content; on gs:// what the service says, without reading. OSError."""
     return _backend(path).file_crc32c(path)
+
+
+def stamp(path: str) -> Stamp:
+    """See Stamp. Raises OSError: FileNotFoundError when the file is not there."""
+    return Stamp(*_backend(path).stamp(path))
 
 
 def as_text(path: str) -> str:

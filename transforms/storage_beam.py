@@ -92,6 +92,14 @@ def file_crc32c(path: str) -> str:
     return f"{value:08x}"
 
 
+def stamp(path: str) -> tuple[int, str, str, float]:
+    for found in FileSystems.match([_escape(path)])[0].metadata_list:
+        if found.path == path:
+            changed_s = float(found.last_updated_in_seconds or 0)
+            return found.size_in_bytes, "", str(changed_s or ""), changed_s
+    raise FileNotFoundError(errno.ENOENT, "there is no such file", path)
+
+
 def temporary_path(root: str, name: str) -> str:
     return os.path.join(scratch.folder(), f"{os.path.basename(name)[-48:]}.{secrets.token_hex(8)}")
 

@@ -118,6 +118,13 @@ def file_crc32c(path: str) -> str:
     return _there(path).crc32c
 
 
+def stamp(path: str) -> tuple[int, str, str, float]:
+    if (blob := _reloaded(path)) is None:
+        raise FileNotFoundError(errno.ENOENT, "there is no such object", path)
+    facts = _facts_of(blob)
+    return facts.size_bytes, facts.crc32c, str(facts.generation), blob.updated.timestamp()
+
+
 def open_read(path: str) -> IO[bytes]:
     """Reads ahead by parts in parallel; all of one generation, checked at the end."""
     facts = _there(path)
@@ -302,6 +309,17 @@ def _upload(path: str, data: bytes, generation: int) -> None:
 
 
 def _facts(path: str) -> Facts | None:
+    blob = _reloaded(path)
+    return None if blob is None else _facts_of(blob)
+
+
+def _facts_of(blob: Any) -> Facts:
+    crc = base64.b64decode(blob.crc32c or "").hex()
+    return Facts(int(blob.generation), int(blob.size), crc)
+
+
+def _reloaded(path: str) -> Any | None:
+    """A blob with all that the service says of it, None for no such object."""
     blob = _blob(path)
     try:
         call(path, lambda: blob.reload(retry=None), refused=(api.NotFound,))
@@ -309,8 +327,7 @@ def _facts(path: str) -> Facts | None:
         if "bucket does not exist" in str(error):
             raise os_error(error, path) from error
         return None
-    crc = base64.b64decode(blob.crc32c or "").hex()
-    return Facts(int(blob.generation), int(blob.size), crc)
+    return blob
 
 
 def _there(path: str) -> Facts:

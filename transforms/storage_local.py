@@ -89,6 +89,13 @@ def file_crc32c(path: str) -> str:
     return f"{value:08x}"
 
 
+def stamp(path: str) -> tuple[int, str, str, float]:
+    found = os.stat(path)
+    # the time of the inode's change too: tools that copy set the other one back
+    mark = f"{found.st_size}.{found.st_mtime_ns}.{found.st_ctime_ns}.{found.st_ino}"
+    return found.st_size, "", mark, found.st_mtime
+
+
 def temporary_path(root: str, name: str) -> str:
     """A new path in root/_tmp (same file system as root) that no other attempt will use."""
     folder = os.path.join(root, TEMPORARY)

@@ -10,7 +10,7 @@
       - {step: fog, p: 0.2}
     balance: {by: pixels, target: largest, max_copies: 10}
     filter: {validation: [shards/val-*.tfrecord]}
-    gates: ["failed_fraction < 0.01"]
+    gates: ["records.failed < 10"]
 
 recipe.schema.json, beside this file, is the same for editors.
 """
@@ -148,7 +148,8 @@ class Recipe(Strict):
     classes: tuple[str, ...] | None = None
     """Names by class id, for reports."""
     gates: tuple[str, ...] = ()
-    """Conditions on the metrics without which nothing is published."""
+    """Conditions on metrics.json of what is new, without which nothing is published: written like
+    `records.failed < 10`, see pipeline/gates.py."""
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Recipe":
