@@ -13,6 +13,7 @@ setup(
     package_data={
         "": ["py.typed"],
         "pipeline": ["*.j2"],
+        "pipeline.dataflow": ["*.yaml"],
         "models": ["cards/*.yaml"],
         "models.shipped": ["*.json", "*.sh", "digits_*/*", "digits_*/*/*"],
     },

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from pipeline import __version__, check_flags, train_flags
+from pipeline.dataflow import flags as launch_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
@@ -25,6 +26,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill segment   masks of images, by a SavedModel
   pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
   pixelmill pack      image files (and masks) into TFRecord shards
+  pixelmill plan      what a launch of one of these would do, before workers are paid for
   pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
@@ -188,6 +190,7 @@ def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True
         help="that decode and encode, default one a core; changes no result",
     )
     _add_verbose(group)
+    launch_flags.add_flags(command)
 
 
 def _add_no_auth(group: Any) -> None:
