@@ -14,6 +14,7 @@ setup(
         "": ["py.typed"],
         "pipeline": ["*.j2"],
         "transforms.augmentation": ["recipe.schema.json"],
+        "pipeline.dataflow": ["*.yaml"],
         "models": ["cards/*.yaml"],
         "models.shipped": ["*.json", "*.sh", "digits_*/*", "digits_*/*/*"],
     },

@@ -10,6 +10,7 @@ from typing import Any
 
 from models.errors import UserError
 from pipeline import augment_run, engine
+from pipeline.dataflow import options as launch_options
 from pipeline.gates import Gate, parse_gate
 from pipeline.schedule import outcome
 from pipeline.schedule.lease import Holder, acquire
@@ -75,12 +76,13 @@ def make_task(recipe: Recipe, place: str, flags: argparse.Namespace, options: An
     """What a recipe asks for, for the schedule. Raises UserError."""
     gates = [parse_gate(text) for text in recipe.gates]
 
-    def make(shards: Sequence[Shard], out: str) -> int:
+    def make(shards: Sequence[Shard], out: str) -> int | None:
         try:
-            return augment_run.augment(recipe, shards, out, flags, options)
+            code = augment_run.augment(recipe, shards, out, flags, options)
         except engine.PipelineFailed as error:
             print(f"pixelmill: the pipeline failed: {error}", file=sys.stderr)
             return 1
+        return None if code == 0 and not launch_options.waits(options) else code
 
     return Task(
         lambda: augment_run.plan_source(recipe.source, place),

@@ -1,24 +1,33 @@
 """The command `pixelmill`. Imports what a command needs only when it is given."""
 
 import argparse
+import contextlib
+import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from models.errors import UserError
 from models.loading import import_tensorflow
 from pipeline import flags
+from pipeline.dataflow import flags as launch_flags
 from pipeline.flag_values import join_negative_values
 from transforms import paths, storage
 
+_PLANNED = ("segment", "generate", "pack", "evaluate")
+_JOBS = (*_PLANNED, "augment")
 DONE, NOT_GOOD, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code (see flags.DESCRIPTION)."""
     given = join_negative_values(list(sys.argv[1:] if arguments is None else arguments))
-    parsed, rest = flags.parser().parse_known_args(given)
+    is_plan = given[:1] == ["plan"]
+    if is_plan and not (given[1:] and given[1] in _PLANNED):
+        return _explain_plan(given[1:])
+    parsed, rest = flags.parser().parse_known_args(given[1:] if is_plan else given)
+    parsed.is_plan = is_plan
     try:
         return _run(parsed, rest)
     except KeyboardInterrupt:
@@ -37,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
     if getattr(parsed, "no_auth", False):
         storage.use_no_auth()
-    if parsed.command in ("segment", "generate", "pack", "evaluate", "augment"):
+    if parsed.command in _JOBS:
         return _job(parsed, rest)
     if rest:
         return _say(f"unknown: {' '.join(rest)}; `pixelmill {parsed.command} --help`", CANNOT_START)
@@ -64,8 +73,15 @@ def _job(parsed: argparse.Namespace, rest: list[str]) -> int:
         "evaluate": evaluate_job.run_evaluate,
         "augment": augment_job.run_augment,
     }[parsed.command]
+    if parsed.json and not parsed.is_plan:
+        return _say("--json is of `pixelmill plan`; leave it out", CANNOT_START)
+    beam_flags = [*rest, *launch_flags.forwarded(parsed, parsed.is_plan)]
+    if parsed.no_auth:
+        beam_flags.append("--no_auth")
     try:
-        return job(parsed, [*rest, "--no_auth"] if parsed.no_auth else rest)
+        if parsed.is_plan:
+            return _plan(parsed, lambda: job(parsed, beam_flags))
+        return job(parsed, beam_flags)
     except InterruptedRun:
         return _say("interrupted; give the same command again to go on", INTERRUPTED)
     except PipelineFailed as error:
@@ -73,6 +89,33 @@ def _job(parsed: argparse.Namespace, rest: list[str]) -> int:
             traceback.print_exc()
         again = "what is committed stays; --verbose tells more, the same command goes on"
         return _say(f"the pipeline failed: {error}\n{again}", NOT_GOOD)
+
+
+def _plan(parsed: argparse.Namespace, look: Callable[[], int]) -> int:
+    """Prints a plan; as JSON alone on the standard output, also when there is an early end."""
+    from pipeline.dataflow.plan_text import plan_text
+
+    if not parsed.json:
+        code = look()
+        print(plan_text(parsed.plan))
+        return code
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            code = look()
+        print(json.dumps(parsed.plan.to_dict(), indent=1))
+        return code
+    except UserError as error:
+        print(json.dumps({"ok": False, "problems": [str(error)]}, indent=1))
+        raise
+
+
+def _explain_plan(words: Sequence[str]) -> int:
+    if words[:1] in (["--help"], ["-h"]):
+        print(launch_flags.PLAN)
+        return DONE
+    return _say(
+        f"plan is followed by one of {', '.join(_PLANNED)}; `pixelmill plan --help`", CANNOT_START
+    )
 
 
 def _train(parsed: argparse.Namespace) -> int:

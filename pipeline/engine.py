@@ -15,6 +15,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DirectOptions,
+    GoogleCloudOptions,
     PipelineOptions,
     StandardOptions,
 )
@@ -22,6 +23,7 @@ from apache_beam.runners.runner import create_runner
 
 from models.errors import UserError
 from models.loading import first_line
+from pipeline.dataflow import options as launch_options
 from pipeline.worker_watch import check_job_service, watch_workers
 from transforms import storage
 from transforms.live import LIVE, STOP, stop_path
@@ -48,8 +50,11 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
     Locally the runner is FnApiRunner, also when DirectRunner is asked for: Beam's DirectRunner
     first downloads another runner, without a timeout.
 
+    On Dataflow the options get the defaults that are right there.
+
     Raises:
-        FlagError: Beam does not know a flag either, a value is wrong, or the runner loses data.
+        FlagError: Beam does not know a flag either, a value is wrong, flags contradict one another,
+            or the runner loses data.
     """
     _check_known(flags)
     options = PipelineOptions(list(flags))
@@ -70,6 +75,10 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
     if workers < 0:
         raise FlagError(f"--direct_num_workers={workers}: expected 0 (one a core) or more")
     check_job_service(options)
+    if found := launch_options.problems(options):
+        raise FlagError("\n  ".join(found))
+    if launch_options.is_dataflow(options):
+        launch_options.set_defaults(options)
     FileSystems.set_options(options)  # of s3:// and the like, which are looked at before a run
     return options
 
@@ -102,31 +111,46 @@ def _raise_flag_error(message: str) -> Any:
 
 
 def run_pipeline(
-    build: Callable[[beam.Pipeline], None], options: PipelineOptions, out: str
-) -> None:
-    """Builds and runs a pipeline that writes to OUT, and waits for it.
+    build: Callable[[beam.Pipeline], None], options: PipelineOptions, out: str, wait: bool = True
+) -> str:
+    """Builds and runs a pipeline that writes to OUT, and waits for it unless told not to.
+
+    Returns:
+        Where the job can be seen, of one that is left to itself; "" after waiting.
 
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM; workers were asked to stop at their next record.
         PipelineFailed: anything else went wrong.
     """
+    result = None
     with _stop_on_signal(out) as stopped:
         try:
             with watch_workers(options, out):
                 pipeline = beam.Pipeline(options=options)
                 build(pipeline)
                 result = pipeline.run()
+                if not wait:
+                    return _job_page(result, options)
                 result.wait_until_finish()
         except BaseException as error:
             if stopped.is_set():
                 raise InterruptedRun from error
             if isinstance(error, Exception):
-                raise PipelineFailed(first_line(error)) from error
+                state = getattr(result, "state", None)
+                ended = f"it ended in state {state}: " if state else ""
+                raise PipelineFailed(ended + first_line(error)) from error
             raise
         if stopped.is_set():
             raise InterruptedRun
         if str(result.state) not in ("DONE", "UPDATED"):
             raise PipelineFailed(f"it ended in state {result.state}")
+    return ""
+
+
+def _job_page(result: Any, options: PipelineOptions) -> str:
+    google = options.view_as(GoogleCloudOptions)
+    where = f"{google.region}/{result.job_id()}?project={google.project}"
+    return f"https://console.cloud.google.com/dataflow/jobs/{where}"
 
 
 @contextmanager

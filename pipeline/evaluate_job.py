@@ -11,6 +11,7 @@ from models.devices import device_names
 from models.errors import UserError
 from pipeline import engine, evaluate_flags, jobs, places, run_files
 from pipeline.batches import choose_batch_size
+from pipeline.dataflow import options as launch_options
 from pipeline.gates import parse_gate
 from pipeline.legends import Legend, read_legend
 from transforms import paths, storage
@@ -79,7 +80,11 @@ def run_evaluate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         if job.prepare is not None:
             job.prepare()
 
+    launch = options.view_as(launch_options.LaunchOptions)
+    launch.wait = True  # the tables and the gates come after the shards
     code = jobs.run_shards(run, job.plan, job.operator, flags, options, prepare=prepare)
+    if launch.plan_only or code == 2:  # nothing was run
+        return code
     return max(code, say_gates(flags.fail_if, run_files.read_metrics(out)))
 
 

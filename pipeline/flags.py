@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from pipeline import __version__, augment_flags, check_flags, evaluate_flags, train_flags
+from pipeline.dataflow import flags as launch_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
@@ -27,6 +28,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill pack      image files (and masks) into TFRecord shards
   pixelmill evaluate  predicted masks against labels, or against an earlier run
   pixelmill augment   more training examples of what is new, by a recipe, on a schedule
+  pixelmill plan      what a launch of one of these would do, before workers are paid for
   pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
@@ -134,6 +136,7 @@ def parser() -> Parser:
 
     augment = commands.add_parser("augment", description=augment_flags.DESCRIPTION)
     augment_flags.add_flags(augment)
+    launch_flags.add_flags(augment)
     _add_no_auth(augment)
     _add_verbose(augment)
     train = commands.add_parser("train", description=train_flags.DESCRIPTION)
@@ -220,6 +223,7 @@ def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True
         help="that decode and encode, default one a core; changes no result",
     )
     _add_verbose(group)
+    launch_flags.add_flags(command)
 
 
 def _add_no_auth(group: Any) -> None:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import apache_beam as beam
-
 from models.binding import Binding
 from models.card import load_card, own_card
 from models.devices import DeviceOptions, configure, device_names
@@ -19,13 +17,14 @@ from models.errors import ModelError, UserError
 from models.probe import probe
 from models.rules import bind
 from models.signatures import ModelInfo, read_model
-from pipeline import engine, places, run_files
+from pipeline import engine, graph, places, run_files
 from pipeline.batches import choose_batch_size
+from pipeline.dataflow import options as launch_options
+from pipeline.dataflow.plan_text import plan_text
+from pipeline.dataflow.preflight import check
 from pipeline.progress import Progress, show_progress
 from pipeline.summary import summary
-from pipeline.worker_watch import is_watched
 from transforms import pack, paths, segment, storage
-from transforms.beam_shards import MergeReports, ProcessShards, ReadPlan
 from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
@@ -237,9 +236,26 @@ def run_shards(
     *,
     prepare: Callable[[], None] | None = None,
 ) -> int:
-    """Runs an operator over a plan; `prepare` is called before any shard. Returns the exit code."""
+    """Runs an operator over a plan; `prepare` is called before any shard. Returns the exit code.
+
+    Of `pixelmill plan` it only says what would be done. A job on Dataflow is looked at like that
+    before, and is not waited for unless --wait.
+    """
     out = operator.sink.root
     reasons = frozenset(getattr(flags, "retry_failed", None) or ())
+    launch = options.view_as(launch_options.LaunchOptions)
+    is_remote = launch_options.is_dataflow(options)
+    if launch.plan_only or is_remote:
+        if not reasons:
+            run_files.check_same(out, run, flags.overwrite)
+        found = check(run.job, plan, operator, flags.max_failed_fraction, options)
+        if launch.plan_only:
+            flags.plan = found  # for the command line to print
+            return 0 if found.ok else 2
+        print(plan_text(found))
+        if not found.ok:
+            return 2
+        launch_options.set_element_timeout(options, found.estimate)
     if reasons:
         run_files.accept_mended(out, run, plan)
     resumed = run_files.begin(out, run, plan, flags.overwrite)
@@ -261,7 +277,11 @@ def run_shards(
     else:
         if prepare is not None:
             prepare()
-        process(plan, operator, flags.max_failed_fraction, options, run.job)
+        wait = launch_options.waits(options)
+        page = process(plan, operator, flags.max_failed_fraction, options, run.job, wait=wait)
+        if not wait:
+            print(f"launched: {page}\n`pixelmill status {out}` tells how far it is")
+            return 0
     print(summary(out, time.monotonic() - begin))
     return exit_code(out)
 
@@ -275,23 +295,29 @@ def _is_more_to_do(totals: Totals, sink: Sink) -> bool:
 
 
 def process(
-    plan: Plan, operator: Operator, max_failed_fraction: float, options: Any, job: str
-) -> None:
-    """Runs the pipeline, to the end of `run_files.finish`."""
+    plan: Plan,
+    operator: Operator,
+    max_failed_fraction: float,
+    options: Any,
+    job: str,
+    *,
+    wait: bool = True,
+) -> str:
+    """Runs the pipeline, to the end of `run_files.finish` if it is waited for.
+
+    Returns:
+        Where a job can be seen that is not waited for.
+    """
     out = operator.sink.root
+    digest = storage.crc32c(f"{out}\0{operator.sink.run}".encode())
+    shards = len({shard.name for shard in plan.shards} - committed_names(out))
+    made = launch_options.for_job(options, job, digest, shards)
 
-    def build(root: beam.Pipeline) -> None:
-        _ = (
-            root
-            | "ReadPlan"
-            >> ReadPlan(os.path.join(out, run_files.PLAN), is_watched(options))  # Shard
-            | "ProcessShards" >> ProcessShards(operator)  # ShardReport
-            | "MergeReports" >> MergeReports(max_failed_fraction)  # Totals
-            | "Finish" >> beam.Map(run_files.finish, out, max_failed_fraction)  # Totals
-        )
+    def build(root: Any) -> None:
+        graph.build(root, operator, max_failed_fraction, made)
 
-    with show_progress(Progress(out, plan, job)):
-        engine.run_pipeline(build, options, out)
+    with show_progress(Progress(out, plan, job)) if wait else contextlib.nullcontext():
+        return engine.run_pipeline(build, made, out, wait)
 
 
 def exit_code(out: str) -> int:

@@ -16,6 +16,7 @@ from models.errors import UserError
 from pipeline import __version__
 from transforms import commits, storage
 from transforms.augmentation.filters import LEFT_OUT
+from transforms.counters import BATCH_SIZE, INFERENCES, image_counters
 from transforms.guard import REFERENCE
 from transforms.inputs import Plan
 from transforms.live import INTERRUPTED
@@ -97,6 +98,20 @@ def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> Run | None:
     except OSError as error:
         raise RunError(f"cannot write to {error.filename or out}: {error.strerror}") from error
     return stored
+
+
+def check_same(out: str, run: Run, overwrite: bool) -> None:
+    """Whether `begin` would take OUT for this run; changes nothing. Raises RunError."""
+    if overwrite:
+        return
+    try:
+        stored = read_run(out)
+        if stored is None:
+            _check_empty(out)
+    except OSError as error:
+        raise RunError(f"cannot read {error.filename or out}: {error.strerror}") from error
+    if stored is not None:
+        _same_run(out, stored, run)
 
 
 def accept_mended(out: str, run: Run, plan: Plan) -> None:
@@ -368,7 +383,12 @@ def metrics_of(totals: Totals, planned: int, found_legend: dict[str, Any] | None
         "metrics": named,
         "sums": sums,
         "highlights": totals.highlights,
-        "clock": {"microseconds": dict(totals.microseconds)},
+        "counters": image_counters(totals.read, totals.written, totals.failed_by_reason),
+        "clock": {
+            "microseconds": dict(totals.microseconds),
+            "distributions": dict(totals.distributions),
+            "counters": {INFERENCES: totals.distributions.get(BATCH_SIZE, {}).get("sum", 0)},
+        },
     }
 
 

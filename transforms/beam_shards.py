@@ -7,13 +7,15 @@ p | FindShards(pattern)                       Shard
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
-from transforms import storage
+from transforms import counters, storage
+from transforms.clock import Clock
 from transforms.commits import committed_names
 from transforms.inputs import FILES_PER_SHARD, Plan, Shard, plan_input
 from transforms.live import BEGUN
@@ -23,6 +25,7 @@ from transforms.shard_work import Operator, Work, process_shard
 from transforms.sink import Sink
 
 TODO, DONE = "todo", "done"
+NAMESPACE = "pixelmill"  # of counters and distributions
 
 
 @dataclasses.dataclass
@@ -68,18 +71,26 @@ def _read_plan(path: str, sign: bool) -> Iterable[Shard]:
 
 @dataclasses.dataclass
 class ProcessShards(beam.PTransform):
-    """Shard -> ShardReport: does what the operator does to every shard not committed yet."""
+    """Shard -> ShardReport: does what the operator does to every shard not committed yet.
+
+    Attributes:
+        operator: what is done.
+        hints: Beam's resource hints, "accelerator" and "min_ram", for the one step that holds the
+            model; the others need no accelerator.
+    """
 
     operator: Operator
+    hints: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardReport]:
         sorted_out = shards | "SetAside" >> beam.ParDo(_SetAside(self.operator.sink)).with_outputs(
             TODO, DONE
         )
+        process = beam.ParDo(_ProcessShard(self.operator)).with_resource_hints(**self.hints)
         fresh = (
             sorted_out[TODO]  # Shard
             | "Spread" >> beam.Reshuffle()  # Shard
-            | "Process" >> beam.ParDo(_ProcessShard(self.operator))  # ShardReport
+            | "Process" >> process  # ShardReport
         )
         stored = (
             sorted_out[DONE]  # Shard
@@ -137,9 +148,23 @@ class _ProcessShard(beam.DoFn):
         self._work = self._shared.acquire(self._operator.open)
 
     def process(self, shard: Shard) -> Iterator[ShardReport]:
-        report = process_shard(shard, self._opened, self._operator.sink)
-        _count(report)
+        clocks: list[Clock] = []
+
+        def make_clock() -> Clock:
+            clocks.append(Clock())
+            return clocks[-1]
+
+        report = process_shard(shard, self._opened, self._operator.sink, make_clock)
+        _count(report, clocks)
         yield report
+
+    def display_data(self) -> dict[str, Any]:
+        """What an engine's page shows of the step."""
+        fields = (
+            (f.name, getattr(self._operator, f.name)) for f in dataclasses.fields(self._operator)
+        )
+        shown = {name: value for name, value in fields if isinstance(value, str | int | float)}
+        return {"output": self._operator.sink.root, **shown}
 
     def _opened(self) -> Work:
         assert self._work is not None, "setup() comes before process()"
@@ -175,6 +200,15 @@ class _SumTotals(beam.CombineFn):
         return accumulator
 
 
-def _count(report: ShardReport) -> None:
-    for name, value in (("read", report.read), ("out", report.written), ("failed", report.failed)):
-        Metrics.counter("pixelmill", name).inc(value)
+def _count(report: ShardReport, clocks: Sequence[Clock]) -> None:
+    """Shows in the engine what became of a shard, and each call of the model that it took."""
+    found = counters.image_counters(report.read, report.written, report.failed_by_reason)
+    for name, value in found.items():
+        Metrics.counter(NAMESPACE, name).inc(value)
+    for clock in clocks:
+        for name, values in clock.values().items():
+            distribution = Metrics.distribution(NAMESPACE, name)
+            for value in values:
+                distribution.update(value)
+            if name == counters.BATCH_SIZE:
+                Metrics.counter(NAMESPACE, counters.INFERENCES).inc(sum(values))

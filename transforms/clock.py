@@ -1,4 +1,5 @@
-"""Seconds by stage, measured where the work is done, in whatever thread."""
+"""Seconds by stage, and what each call of the model took, measured where the work is done, in
+whatever thread."""
 
 import contextlib
 import threading
@@ -6,7 +7,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from transforms import counters
+
 T = TypeVar("T")
+
+_SINGLY = {"model": counters.LATENCY, "wait": counters.QUEUE_WAIT}  # each time counts
 
 STAGES = ("read", "decode", "wait", "model", "check", "change", "encode", "write", "commit")
 
@@ -16,6 +21,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._nanoseconds = dict.fromkeys(STAGES, 0)
+        self._values: dict[str, list[int]] = {name: [] for name in counters.DISTRIBUTIONS}
         self._lock = threading.Lock()
         self.started = time.time()
 
@@ -29,6 +35,19 @@ class Clock:
             took = time.perf_counter_ns() - begin
             with self._lock:
                 self._nanoseconds[stage] += took
+                if stage in _SINGLY:
+                    self._values[_SINGLY[stage]].append(took // 1000)
+
+    @contextlib.contextmanager
+    def model(self, items: int) -> Iterator[None]:
+        """Measures a call of the model with a batch of items; with none there is no call."""
+        if not items:
+            yield
+            return
+        with self("model"):
+            yield
+        with self._lock:
+            self._values[counters.BATCH_SIZE].append(items)
 
     def iterate(self, stage: str, items: Iterable[T]) -> Iterator[T]:
         """The items, with the time that producing them took measured."""
@@ -39,6 +58,16 @@ class Clock:
             if item is _END:
                 return
             yield item  # type: ignore[misc]  # cannot be _END here
+
+    def values(self) -> dict[str, list[int]]:
+        """All values of each of counters.DISTRIBUTIONS."""
+        with self._lock:
+            return {name: list(values) for name, values in self._values.items()}
+
+    def distributions(self) -> dict[str, counters.Distribution]:
+        """The same added up, without those that have no value."""
+        found = {name: counters.distribution(v) for name, v in self.values().items()}
+        return {name: some for name, some in found.items() if some is not None}
 
     def microseconds(self) -> dict[str, int]:
         """Whole microseconds by stage, so that they add up exactly."""

@@ -158,7 +158,7 @@ class _GenerateWork:
         a_round = self._batch_size * self._model.copies
 
         def make(batch: Sequence[tuple[Record, Asked]]) -> list[Candidate | Failure]:
-            with clock("model"):
+            with clock.model(len(batch)):
                 answers = [answer for _, answer in self._model(batch)]
             with clock("check"):
                 return [a if isinstance(a, Failure) else self._candidate(*a) for a in answers]

@@ -80,7 +80,7 @@ class PictureWork(Generic[A]):
             return picture
 
         def answer(batch: list[Item[Picture]]) -> list[Item[tuple[Facts, A]]]:
-            with clock("model"):
+            with clock.model(sum(not isinstance(value, Failure) for _, value in batch)):
                 return answer_batch(self._model, batch)
 
         def encode(answer: tuple[Facts, A]) -> Result:

@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from transforms import storage
 from transforms.clock import Clock
 from transforms.commits import commit_path, read_commit
+from transforms.counters import merge_distributions
 from transforms.failures import Failure, Kept, Problem
 from transforms.inputs import Part, Shard
 from transforms.records import Record, Result
@@ -190,6 +191,9 @@ class RetryWriter(ShardWriter):
         repeated = {"repeated_names": self._repeated} if self._repeated else {}
         clock = dict(new.clock)
         clock["microseconds"] = add(self._old.clock["microseconds"], clock["microseconds"])
+        clock["distributions"] = merge_distributions(
+            self._old.clock.get("distributions", {}), clock["distributions"]
+        )
         clock["started"] = self._old.clock["started"]
         return dataclasses.replace(
             new,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from transforms.counters import Distribution, merge_distributions
 from transforms.failures import Problem
 from transforms.records import Record
 from transforms.sums import Sums, add
@@ -39,7 +40,8 @@ class ShardReport:
         files: all that belongs to the shard but the commit record itself.
         run: of which run: a digest of the configuration, "" outside of runs. A record with another
             one is stale: left by a run that was overwritten.
-        clock: readings that differ from run to run: microseconds by stage, start and end.
+        clock: readings that differ from run to run: microseconds by stage, distributions (see
+            transforms/counters.py), start and end.
         error: why the shard was not committed; None for a committed one.
     """
 
@@ -142,6 +144,7 @@ class Totals:
         shards: committed ones.
         read, written, failed_by_reason, bytes_in, bytes_out, sums, highlights: as in ShardReport.
         microseconds: by stage.
+        distributions: by name.
         over_budget: names of shards with more failures than allowed, the first 100 by name.
         errors: why shards were not committed, the first 100 by name.
         shards_over_budget, shards_failed: how many of each there are in all.
@@ -156,6 +159,7 @@ class Totals:
     sums: Sums = dataclasses.field(default_factory=dict)
     highlights: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     microseconds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    distributions: Mapping[str, Distribution] = dataclasses.field(default_factory=dict)
     over_budget: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
     shards_over_budget: int = 0
@@ -181,6 +185,7 @@ class Totals:
             sums=report.sums,
             highlights=report.highlights,
             microseconds=report.clock.get("microseconds", {}),
+            distributions=report.clock.get("distributions", {}),
             over_budget=(report.shard,) if over else (),
             shards_over_budget=int(over),
         )
@@ -196,6 +201,7 @@ class Totals:
             sums=add(self.sums, other.sums),
             highlights=merge_highlights(self.highlights, other.highlights),
             microseconds=add(self.microseconds, other.microseconds),
+            distributions=merge_distributions(self.distributions, other.distributions),
             over_budget=tuple(sorted({*self.over_budget, *other.over_budget})[:100]),
             errors=tuple(sorted({*self.errors, *other.errors})[:100]),
             shards_over_budget=self.shards_over_budget + other.shards_over_budget,

@@ -41,7 +41,9 @@ class Operator(Protocol):
         """Makes ready to work: loads models. Called once per process and shared by its threads."""
 
 
-def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardReport:
+def process_shard(
+    shard: Shard, work: Callable[[], Work], sink: Sink, make_clock: Callable[[], Clock] = Clock
+) -> ShardReport:
     """Processes and commits a shard, unless it is committed already and nothing is to be retried.
 
     Errors of the storage that may pass are waited for, a few times; requests to gs:// have been
@@ -49,6 +51,7 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
 
     Args:
         work: gives the operator's work; called only when there is something to do.
+        make_clock: called for each attempt at working on the shard.
 
     Returns:
         The report of the committed shard; or, when its storage failed or a person asked to stop,
@@ -57,12 +60,12 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
     try:
         for wait_s in _WAITS_S:
             try:
-                return _attempt(shard, work, sink)
+                return _attempt(shard, work, sink, make_clock)
             except OSError as error:
                 if error.errno not in _MAY_PASS:
                     raise
             time.sleep(wait_s)
-        return _attempt(shard, work, sink)
+        return _attempt(shard, work, sink, make_clock)
     except Interrupted:  # a report, not an exception: no retry, no traceback, no waiting
         return ShardReport(shard.name, error=INTERRUPTED)
     except (OSError, UserError) as error:  # of this shard alone; the others go on
@@ -71,14 +74,16 @@ def process_shard(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardRe
         LIVE.leave(shard.name)
 
 
-def _attempt(shard: Shard, work: Callable[[], Work], sink: Sink) -> ShardReport:
+def _attempt(
+    shard: Shard, work: Callable[[], Work], sink: Sink, make_clock: Callable[[], Clock]
+) -> ShardReport:
     """Raises OSError, UserError: the storage failed; Interrupted."""
     if old := sink.committed(shard):
         old = settled(sink.root, old)
         if not is_wanted(old, sink.retry):
             return old
     LIVE.update(sink.root, shard.name, 0, 0)
-    clock = Clock()
+    clock = make_clock()
     try:
         with sink.open(shard, clock, RetryWriter if old else ShardWriter) as writer:
             for done in work()(writer.shard, clock):

@@ -224,6 +224,7 @@ class ShardWriter:
                 "committed": round(time.time(), 3),
                 "process": f"{socket.gethostname()}:{os.getpid()}",
                 "microseconds": self._clock.microseconds(),
+                "distributions": self._clock.distributions(),
             },
         )
 

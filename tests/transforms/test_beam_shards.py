@@ -12,6 +12,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from transforms import storage
 from transforms.beam_shards import (
     DONE,
+    NAMESPACE,
     TODO,
     FindShards,
     MergeReports,
@@ -20,6 +21,7 @@ from transforms.beam_shards import (
     _SetAside,
 )
 from transforms.commits import committed_names, committed_totals
+from transforms.counters import image_counters
 from transforms.failures import Failure
 from transforms.inputs import Plan, Shard, plan_input
 from transforms.records import Encoded, Record, Result
@@ -44,6 +46,8 @@ class Tiny:
     def _work(self, shard, clock):
         with open(self.log, "a") as log:
             log.write(f"{shard.name}\n")
+        with clock.model(2):
+            pass
         for index in range(3):
             if shard.name in self.unreadable and index == 1:
                 raise OSError(121, "Remote I/O error", shard.root)
@@ -124,6 +128,25 @@ def test_a_bad_disk_costs_one_shard_and_the_next_run_does_only_that_one(operator
     totals = committed_totals(operator.sink.root, committed_names(operator.sink.root), 0.5)
     assert (totals.shards, totals.read, totals.written) == (4, 12, 8)
     assert totals.failed_by_reason == {"corrupt": 4} and totals.sums["pixels"] == 40
+
+
+def test_the_engine_counts_what_the_reports_say(operator):
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    _ = pipeline | beam.Create(SHARDS) | ProcessShards(operator)
+    found = pipeline.run().metrics().query()
+    counted = {
+        c.key.metric.name: c.committed
+        for c in found["counters"]
+        if c.key.metric.namespace == NAMESPACE
+    }
+    totals = committed_totals(operator.sink.root, committed_names(operator.sink.root), 0.5)
+    expected = image_counters(totals.read, totals.written, totals.failed_by_reason)
+    assert counted == expected | {"num_inferences": 8}
+    sizes = {d.key.metric.name: d.committed for d in found["distributions"]}
+    batches = sizes["inference_request_batch_size"]
+    stored = totals.distributions["inference_request_batch_size"]
+    assert (batches.count, batches.sum, batches.min, batches.max) == (4, 8, 2, 2)
+    assert stored == {"count": 4, "sum": 8, "min": 2, "max": 2}
 
 
 def test_committed_shards_never_wait_among_the_others(operator):
