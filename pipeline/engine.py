@@ -149,6 +149,8 @@ def run_pipeline(
 
 def _job_page(result: Any, options: PipelineOptions) -> str:
     google = options.view_as(GoogleCloudOptions)
+    if google.template_location:  # the launcher of a template makes the job of it
+        return str(google.template_location)
     where = f"{google.region}/{result.job_id()}?project={google.project}"
     return f"https://console.cloud.google.com/dataflow/jobs/{where}"
 

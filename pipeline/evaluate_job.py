@@ -80,10 +80,12 @@ def run_evaluate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         if job.prepare is not None:
             job.prepare()
 
-    launch = options.view_as(launch_options.LaunchOptions)
-    launch.wait = True  # the tables and the gates come after the shards
     code = jobs.run_shards(run, job.plan, job.operator, flags, options, prepare=prepare)
-    if launch.plan_only or code == 2:  # nothing was run
+    if getattr(flags, "plan", None) or code == 2:  # nothing was run
+        return code
+    if not launch_options.waits(options):
+        if flags.fail_if:
+            print("--fail_if is looked at when the job is done: give the same command again")
         return code
     return max(code, say_gates(flags.fail_if, run_files.read_metrics(out)))
 

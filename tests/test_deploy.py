@@ -14,6 +14,7 @@ from google.cloud import dataflow_v1beta3
 from google.protobuf import json_format
 
 from pipeline import flags
+from pipeline.dataflow import flex
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMMAND = ["augment", "/etc/pixelmill/nightly.yaml", "--keep", "7"]
@@ -58,9 +59,10 @@ def launch(fields: dict[str, object]) -> dataflow_v1beta3.LaunchFlexTemplateRequ
 
 def check_parameters(request: dataflow_v1beta3.LaunchFlexTemplateRequest) -> None:
     parameters = dict(request.launch_parameter.parameters)
-    recipe = parameters.pop("recipe")
-    known, rest = parsed(["augment", recipe, *(f"--{k}={v}" for k, v in parameters.items())])
-    assert not rest and known.keep == 7  # type: ignore[attr-defined]
+    assert request.launch_parameter.container_spec_gcs_path.endswith("/augment.json")
+    known, rest = parsed(flex.command_line([f"--{k}={v}" for k, v in parameters.items()]))
+    assert rest == [f"--sdk_container_image={parameters['sdk_container_image']}"]
+    assert known.keep == 7 and known.recipe.endswith(".yaml")  # type: ignore[attr-defined]
 
 
 def test_cron_runs_the_command_once_a_night() -> None:

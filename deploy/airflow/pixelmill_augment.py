@@ -5,7 +5,7 @@ may be run again for any day: a run does what is missing, whatever its date. So 
 
     PIXELMILL_RECIPE     the recipe, a path or gs://bucket/nightly.yaml
     PIXELMILL_PYTHON     the interpreter that has pixelmill; default python3
-    PIXELMILL_PROJECT, PIXELMILL_REGION, PIXELMILL_TEMPLATE    for Dataflow
+    PIXELMILL_PROJECT, PIXELMILL_REGION, PIXELMILL_TEMPLATE, PIXELMILL_IMAGE    for Dataflow
 """
 
 import os
@@ -15,6 +15,7 @@ from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOp
 from airflow.providers.google.cloud.operators.dataflow import DataflowStartFlexTemplateOperator
 from airflow.sdk import DAG
 
+IMAGE = "europe-west4-docker.pkg.dev/project/pixelmill/pixelmill:1"
 RECIPE = os.environ.get("PIXELMILL_RECIPE", "gs://bucket/nightly.yaml")
 USUAL = {
     "schedule": "10 2 * * *",
@@ -45,9 +46,15 @@ with DAG("pixelmill_augment_dataflow", **USUAL):
             "launchParameter": {
                 "jobName": "pixelmill-augment-{{ ds_nodash }}",
                 "containerSpecGcsPath": os.environ.get(
-                    "PIXELMILL_TEMPLATE", "gs://bucket/pixelmill/template.json"
+                    "PIXELMILL_TEMPLATE", "gs://bucket/templates/augment.json"
                 ),
-                "parameters": {"recipe": RECIPE, "keep": "7", "date": "{{ ds }}"},
+                "parameters": {
+                    "job": "augment",
+                    "recipe": RECIPE,
+                    "keep": "7",
+                    "date": "{{ ds }}",
+                    "sdk_container_image": os.environ.get("PIXELMILL_IMAGE", IMAGE),
+                },
             }
         },
     )

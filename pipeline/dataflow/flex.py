@@ -28,7 +28,7 @@ def job_parsers() -> Mapping[str, argparse.ArgumentParser]:
 
 def parameters(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
     """The flags of a job that are parameters of its template, by name."""
-    named = ((action.option_strings[-1].removeprefix("--"), action) for action in parser._actions)
+    named = (((a.option_strings or [a.dest])[-1].removeprefix("--"), a) for a in parser._actions)
     return {name: action for name, action in named if name not in LEFT_OUT}
 
 
@@ -70,6 +70,8 @@ def command_line(arguments: Sequence[str]) -> list[str]:
         action = known.get(name)
         if action is None:
             line.append(argument)
+        elif not action.option_strings:  # the recipe of `augment`
+            line.append(value)
         elif is_switch(action):
             line += [f"--{name}"] if _is_true(name, value) else []
         else:

@@ -11,7 +11,7 @@ import pytest
 from google.cloud.dataflow_v1beta3 import types
 from google.protobuf import json_format
 
-from pipeline import cli, flags, generate_job, jobs
+from pipeline import augment_job, cli, evaluate_job, flags, generate_job, jobs
 from pipeline.dataflow import flex, template
 
 IMAGE = "us-docker.pkg.dev/project/images/pixelmill:1"
@@ -34,6 +34,13 @@ VALUES = {
     "near_bits": "5",
     "quality": "50",
     "seed": "7",
+    "ignore_ids": "7,9",
+    "class_map": "7=0,8=1",
+    "prediction_class_map": "7=0,8=1",
+    "fail_if": "miou<0.5;miou<0.6",
+    "since": "2026-11-25",
+    "date": "2026-11-25",
+    "lease_s": "70",
 }
 
 
@@ -89,7 +96,8 @@ def test_googles_messages_take_the_template_and_its_launch(job: str) -> None:
     assert parse(types.RuntimeMetadata, runtime).parameters == found.metadata.parameters
     values = {p["name"]: value_of(p) for p in spec["metadata"]["parameters"]}
     launch = parse(types.LaunchFlexTemplateRequest, body_of(job, values))
-    assert launch.launch_parameter.parameters["output"] == "gs://bucket/out"
+    where = "recipe" if job == "augment" else "output"
+    assert launch.launch_parameter.parameters[where] == values[where]
     with pytest.raises(json_format.ParseError, match="helptext"):
         parse(types.ParameterMetadata, {"helptext": "a typing mistake is found"})
 
@@ -133,7 +141,10 @@ def test_every_parameter_reaches_the_job(job: str, monkeypatch: pytest.MonkeyPat
         called.append((parsed, beam_flags))
         return 0
 
-    for module, name in ((jobs, "segment"), (generate_job, "generate"), (jobs, "pack")):
+    for module, name in (
+        *((jobs, "segment"), (generate_job, "generate"), (jobs, "pack")),
+        *((evaluate_job, "evaluate"), (augment_job, "augment")),
+    ):
         monkeypatch.setattr(module, f"run_{name}", run)
     monkeypatch.setattr("transforms.storage.use_no_auth", lambda: None)
     values = {p["name"]: value_of(p) for p in template.metadata(job)["parameters"]}
