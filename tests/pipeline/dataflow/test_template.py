@@ -37,6 +37,7 @@ VALUES = {
     "ignore_ids": "7,9",
     "class_map": "7=0,8=1",
     "prediction_class_map": "7=0,8=1",
+    "boundary": "0.03",
     "fail_if": "miou<0.5;miou<0.6",
     "since": "2026-11-25",
     "date": "2026-11-25",
