@@ -12,7 +12,7 @@ setup(
     packages=find_packages(include=["pipeline*", "transforms*", "models*"]),
     package_data={
         "": ["py.typed"],
-        "pipeline": ["*.j2"],
+        "pipeline": ["templates/*"],
         "models": ["cards/*.yaml"],
         "models.shipped": ["*.json", "*.sh", "digits_*/*", "digits_*/*/*"],
     },

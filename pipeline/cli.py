@@ -43,6 +43,7 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
         return _say(f"unknown: {' '.join(rest)}; `pixelmill {parsed.command} --help`", CANNOT_START)
     commands = {
         "train": _train,
+        "report": _report,
         "inspect": _inspect,
         "status": _status,
         "verify": _verify,
@@ -89,6 +90,16 @@ def _inspect(parsed: argparse.Namespace) -> int:
     from pipeline.inspect_model import inspect
 
     print(inspect(parsed.model, parsed.tags, parsed.write_card, parsed.json))
+    return DONE
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    import_tensorflow()
+    from pipeline.report import run_report
+
+    runs = [_place(run) for run in (parsed.run, parsed.other) if run is not None]
+    output = None if parsed.output is None else paths.absolute(parsed.output)
+    print(f"report: {run_report(runs[0], runs[1] if parsed.other else None, output)}")
     return DONE
 
 

@@ -26,6 +26,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
   pixelmill pack      image files (and masks) into TFRecord shards
   pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
+  pixelmill report    the page of a run, or of one run compared with another
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
   pixelmill verify    whether a run is whole: every shard, size and checksum
@@ -66,6 +67,15 @@ A file is the mask of an image when it has its name with _mask before the extens
 (a.jpg, a_mask.png), or its path with the folder images replaced by masks
 (images/a.jpg, masks/a.png). Every image is decoded once; broken ones are listed, not packed."""
 
+_REPORT = """\
+The page of a run, made anew, or of a run compared with another one.
+
+  pixelmill report out/
+  pixelmill report out/ last_week/ --output comparison.html
+
+Every run ends with its page, OUT/report.html. With a second run it is shown what moved from that to
+this one: totals, class shares, drift, and the images whose masks differ most. The page is one file
+that needs no network. A run that is under way is shown as far as it is."""
 
 _INSPECT = """\
 What a SavedModel takes and gives, and how to run it. It is read, not run.
@@ -119,6 +129,15 @@ def parser() -> Parser:
     train_flags.add_flags(train)
     _add_no_auth(train)
     _add_verbose(train)
+
+    report = commands.add_parser("report", description=_REPORT)
+    report.add_argument("run", metavar="RUN", help="folder of the run")
+    report.add_argument("other", metavar="RUN2", nargs="?", help="what it is compared with")
+    report.add_argument(
+        "--output", metavar="FILE", help="default RUN/report.html, or RUN/comparison.html"
+    )
+    _add_no_auth(report)
+    _add_verbose(report)
 
     inspect = commands.add_parser("inspect", description=_INSPECT)
     inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel, or of versions")

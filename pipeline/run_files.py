@@ -26,11 +26,12 @@ FORMAT = 1
 RUN = commits.RUN
 PLAN, LEGEND = "plan.jsonl", "legend.json"
 METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
+COMPARISON = "comparison.html"  # with another run
 DUPLICATES = "duplicates.csv"  # pictures that repeat an earlier one
 # All that pixelmill ever makes in OUT, in the order of deletion: what says "done" goes first, and
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
-    *(SUCCESS, commits.METRICS, METRICS, REPORT),
+    *(SUCCESS, commits.METRICS, METRICS, REPORT, COMPARISON),
     *("masks", "images", "confidence", "features", "rejected", "records", RETRIES, "model"),
     *(LEGEND, "MODEL_CARD.md", "curves.csv", "curves.png", "checkpoint.npz", "best.npz"),
     *(DUPLICATES, PLAN, REFERENCE, storage.TEMPORARY, RUN),
