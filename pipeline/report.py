@@ -130,7 +130,13 @@ def run_report(out: str, other: str | None, output: str | None) -> str:
         OSError: the page cannot be written.
     """
     this = load(out)
-    page = render(this, None if other is None else load(other))
+    try:
+        page = render(this, None if other is None else load(other))
+    except (KeyError, ValueError, TypeError, jinja2.TemplateError) as error:
+        raise UserError(
+            f"the report of {out} cannot be made, its files are not as this version writes them: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     folder, name = os.path.split(output or os.path.join(out, COMPARISON if other else REPORT))
     if not name:
         raise UserError(f"--output={output} is a folder; name a file, such as report.html")
@@ -234,8 +240,12 @@ def _made(this: Loaded, compared: Compared | None, other: Loaded | None) -> dict
     labels = named.get("labels", []) if records["written"] else []
     drawings = plots.drawings(sums, None if other is None else other.metrics["sums"])
     quantiles = report_parts.quantile_rows(named)
+    verdict = report_parts.verdict(metrics)
+    if compared is not None:
+        moved = [row.title for row in compared.drifts if row.level != "good"]
+        verdict = report_parts.with_drift(verdict, moved, compared.name)
     return {
-        "verdict": report_parts.verdict(metrics),
+        "verdict": verdict,
         "records": records,
         "shards": metrics["shards"],
         "packing": run["job"] == "pack",
@@ -245,7 +255,9 @@ def _made(this: Loaded, compared: Compared | None, other: Loaded | None) -> dict
         "shown": shown,
         "busy_s": busy_s,
         "images_per_s": records["read"] / busy_s if busy_s else None,
-        "sheets": sheets,
+        "sheets": [
+            (sheet, max(len(pictures[entry.place]) for entry in sheet.entries)) for sheet in sheets
+        ],
         "pictures": within_budget(pictures, _PICTURE_BYTES),
         "pictures_text": report_parts.pictures_text(run, metrics),
         "failed_pictures": failed,

@@ -21,6 +21,7 @@ from transforms.sink import records_path
 
 _PICTURES = 8
 _BINS = 16  # of what is counted by image: finer bins would differ by chance alone
+_DRIFT, _STRONG_DRIFT = 0.005, 0.05  # bits
 _COLUMNS = ["index", "key", "status", "classes", "class_pixels"]
 
 
@@ -170,25 +171,28 @@ def drifts(
         most = ", ".join(
             f"{move.name[:40]} {100 * move.change:+.1f}"
             for move in moved[:3]
-            if round(abs(move.change), 3)
+            if abs(move.change) >= 0.0005
         )
-        told = (
-            f"moved most, in points: {most}." if most else "no class moved by a tenth of a point."
-        )
-        found.append(_drift("Class shares", bits, chance(len(moved), n, m), told))
-    for name, title, what in (
-        ("confidence", "Confidence", "by pixel"),
-        ("brightness", "Brightness", "mean of each image"),
-        ("saturation", "Saturation", "mean of each image"),
-        ("widths", "Widths", "of the images"),
-        ("heights", "Heights", "of the images"),
-        ("image_bytes", "File sizes", "of the images"),
+        told = f"moved most, in points: {most}" if most else "no class moved by a tenth of a point"
+        found.append(_drift("Class shares", bits, 0.0, told))
+    for name, title, by_image in (
+        ("confidence", "Confidence", False),
+        ("brightness", "Brightness", True),
+        ("saturation", "Saturation", True),
+        ("widths", "Widths", True),
+        ("heights", "Heights", True),
+        ("image_bytes", "File sizes", True),
     ):
         a, b = this["sums"].get(name), other["sums"].get(name)
         if a and b:
             p, q = _aligned(a, b)
-            bins = int(((p > 0) | (q > 0)).sum())
-            found.append(_drift(title, divergence(p, q), chance(bins, n, m), f"{what}."))
+            expected = chance(int(((p > 0) | (q > 0)).sum()), n, m) if by_image else 0.0
+            told = (
+                f"of {n:,} and {m:,} images; by chance about {expected:.4f}"
+                if by_image
+                else "pixel by pixel"
+            )
+            found.append(_drift(title, divergence(p, q), expected, told))
     return found
 
 
@@ -216,10 +220,11 @@ def chance(bins: int, n: int, m: int) -> float:
 
 
 def _drift(title: str, bits: float, by_chance: float, text: str) -> Drift:
-    near = max(0.01, 2 * by_chance)
-    level = "good" if bits <= near else "warn" if bits <= max(0.1, 4 * by_chance) else "bad"
+    level = "good"
+    if bits >= max(_DRIFT, 2 * by_chance):
+        level = "bad" if bits >= max(_STRONG_DRIFT, 4 * by_chance) else "warn"
     said = {"good": "No drift", "warn": "Drift", "bad": "Strong drift"}[level]
-    return Drift(title, bits, level, f"{said}, {text} By chance about {by_chance:.4f}.")
+    return Drift(title, bits, level, f"{said}: {text}.")
 
 
 def _aligned(a: Any, b: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -104,6 +104,14 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
     return Verdict("good", "Complete", f"All {records['read']:,} images were processed.")
 
 
+def with_drift(verdict: Verdict, drifted: Sequence[str], other: str) -> Verdict:
+    """The verdict of a run that is compared with another; `drifted` names what moved."""
+    if not drifted or verdict.level != "good":
+        return verdict
+    names = ", ".join(name.lower() for name in drifted)
+    return Verdict("warn", f"{verdict.headline}, but drifted from {other}: {names}", verdict.advice)
+
+
 def findings_of(metrics: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
     """Findings of the scorecard; none for a run without one."""
     found: Sequence[Mapping[str, str]] = (metrics.get("scorecard") or {}).get("findings", ())

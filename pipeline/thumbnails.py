@@ -3,12 +3,13 @@
 import base64
 import dataclasses
 import io
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image
 
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
@@ -18,7 +19,7 @@ THUMBNAIL_PX = 112
 _UNKNOWN_COLOR = "#9a9a9a"  # of ids that are in no legend
 _PHOTO_QUALITY = 80
 _SHOWN_BYTES = 12  # of a file that is no picture
-_PARTIAL_PIXELS = 25_000_000  # of a damaged picture of which a part is shown
+_SEEN_PIXELS = 25_000_000  # of a picture that failed; larger ones are not looked at
 _WRONG, _RIGHT = "#e0503c", "#ffffff"
 
 # The encoded picture, or why there is none.
@@ -125,7 +126,9 @@ def failed_thumbnail(image: Found) -> Cell:
     if isinstance(image, Failure):
         return Cell("image", problem=image.message)
     try:
-        return _thumbnail_of(decode(image, DecodePolicy(draft_px=2 * THUMBNAIL_PX)).pixels)
+        return _thumbnail_of(
+            decode(image, DecodePolicy(_SEEN_PIXELS, draft_px=2 * THUMBNAIL_PX)).pixels
+        )
     except Failure:
         part = _undamaged_part(image)
         if part is not None:
@@ -139,14 +142,16 @@ def failed_thumbnail(image: Found) -> Cell:
 def _undamaged_part(data: bytes) -> _Pixels | None:
     """The rows of a damaged picture that came before the damage; None when there are none."""
     try:
-        with Image.open(io.BytesIO(data)) as opened:  # by the header alone
-            if opened.format not in ("JPEG", "PNG") or (
-                opened.width * opened.height > _PARTIAL_PIXELS
-            ):
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as opened:
+            warnings.simplefilter("ignore")
+            if opened.width * opened.height > _SEEN_PIXELS or opened.format == "EPS":
                 return None
-        parser = ImageFile.Parser()
-        parser.feed(data)
-        return None if parser.image is None else np.asarray(parser.image.convert("RGB"))
+            try:
+                opened.load()
+            except Exception:
+                opened.tile = []  # nothing more is to be decoded
+            part = np.asarray(opened.convert("RGB"))
+            return part if part.any() else None
     except Exception:  # whatever Pillow's plugins raise: then there is nothing to be seen
         return None
 
