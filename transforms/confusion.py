@@ -84,15 +84,19 @@ def mean_of_numbers(values: Ratio) -> float:
 
 
 def scores(confusion: npt.NDArray[np.int64]) -> Scores:
-    """Metrics of int64 [C, C]; rows are the truth."""
+    """Metrics of int64 [C, C + k]; rows are the truth.
+
+    The k columns beyond the classes are of predictions that are no class: they are misses of the
+    true class, and false hits of none.
+    """
     hit = np.diag(confusion)
-    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)[: len(confusion)]
     return Scores(
-        accuracy=float(_ratio(hit.sum(), confusion.sum())),
-        precision=_ratio(hit, predicted),
-        recall=_ratio(hit, true),
-        f1=_ratio(2 * hit, true + predicted),
-        iou=_ratio(hit, true + predicted - hit),
+        accuracy=float(ratio(hit.sum(), confusion.sum())),
+        precision=ratio(hit, predicted),
+        recall=ratio(hit, true),
+        f1=ratio(2 * hit, true + predicted),
+        iou=ratio(hit, true + predicted - hit),
     )
 
 
@@ -110,7 +114,8 @@ def chance_accuracy(confusion: npt.NDArray[np.int64]) -> tuple[float, float]:
     return chance, float(np.sqrt(max(chance * (1 - chance), 1e-12) / total))
 
 
-def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Ratio:
+def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Ratio:
+    """float64 part / whole; NaN where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(whole > 0, part / whole, np.nan))

@@ -1,0 +1,1 @@
+"""What predicted masks are worth: functions on arrays. What they count adds up exactly."""

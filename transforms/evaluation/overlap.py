@@ -1,0 +1,117 @@
+"""Metrics of overlap from a joint matrix of pixels, and what a class that is absent counts.
+
+A metric of a class is a quotient; where nothing was counted it is 0/0. `absent` says what it is
+then: "skip" leaves the class out of means, "zero" and "one" count it as such. scikit-learn calls
+this zero_division.
+
+Where this differs from mmsegmentation (IoUMetric): its mFscore makes F of precision and recall, so
+that a class that is never predicted has no F and is left out of the mean. Here F1 is
+2 TP / (2 TP + FP + FN), Dice's coefficient, which is 0 for such a class. All other numbers are
+equal wherever all true ids are classes or ignored.
+"""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.confusion import Ratio, mean_of_numbers, ratio, scores
+from transforms.evaluation.counting import IGNORED, OUT_OF_RANGE
+
+Absent = Literal["skip", "zero", "one"]
+ABSENT: tuple[Absent, ...] = ("skip", "zero", "one")
+_FILL = {"skip": math.nan, "zero": 0.0, "one": 1.0}
+# Names by class, and of their means.
+MEANS = {
+    "iou": "miou",
+    "dice": "mdice",
+    "accuracy": "mean_accuracy",
+    "precision": "mprecision",
+    "recall": "mrecall",
+    "f1": "mf1",
+}
+
+
+class Areas(NamedTuple):
+    """Pixels by class, int64 [C] each; all that the metrics of a class need.
+
+    Attributes:
+        hit: TP, the intersection.
+        predicted: TP + FP, where the truth is a class.
+        true: TP + FN.
+    """
+
+    hit: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+    true: npt.NDArray[np.int64]
+
+
+def class_rows(joint: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 [C, C + 2]: the rows of a joint matrix [C + 2, C + 2] whose truth is a class."""
+    return joint[: len(joint) - 2]
+
+
+def areas(joint: npt.NDArray[np.int64]) -> Areas:
+    """Pixels by class of a joint matrix."""
+    rows = class_rows(joint)
+    return Areas(np.diag(rows), rows.sum(axis=0)[: len(rows)], rows.sum(axis=1))
+
+
+def by_class(joint: npt.NDArray[np.int64], absent: Absent = "skip") -> dict[str, Ratio]:
+    """float64 [C] in [0, 1] by name (see MEANS); NaN for "skip"."""
+    found = scores(class_rows(joint))
+    named = {
+        "iou": found.iou,
+        "dice": found.f1,
+        "accuracy": found.recall,
+        "precision": found.precision,
+        "recall": found.recall,
+        "f1": found.f1,
+    }
+    return {name: filled(values, absent) for name, values in named.items()}
+
+
+def filled(values: Ratio, absent: Absent) -> Ratio:
+    """The same with what `absent` says for 0/0."""
+    return np.where(np.isnan(values), _FILL[absent], values)
+
+
+def summary(joint: npt.NDArray[np.int64], absent: Absent = "skip") -> dict[str, Any]:
+    """Metrics of the pixels of a joint matrix, by name; NaN where there is nothing.
+
+    `pixel_accuracy` is of all pixels whose truth is a class. `fwiou`, `fwdice` and so on weigh each
+    class by its share of the true pixels. `classes_evaluated` is how many classes have pixels in
+    the truth or the prediction, and so an IoU.
+    """
+    table = by_class(joint, absent)
+    area = areas(joint)
+    found: dict[str, Any] = {"pixel_accuracy": scores(class_rows(joint)).accuracy}
+    for name, mean in MEANS.items():
+        found[mean] = mean_of_numbers(table[name])
+    for name in ("iou", "dice", "precision", "f1"):
+        found[f"fw{name}"] = frequency_weighted(table[name], area.true)
+    found["classes_evaluated"] = int(np.count_nonzero(area.true + area.predicted))
+    found["classes_total"] = len(area.true)
+    return found
+
+
+def frequency_weighted(values: Ratio, true: npt.NDArray[np.int64]) -> float:
+    """Mean over classes weighed by true pixels (Long et al., "Fully convolutional networks", CVPR
+    2015, section 5). A class that is undefined though it is true counts 0: it was missed."""
+    weights = np.where(np.isnan(values), 0.0, values) * true
+    return float(ratio(weights.sum(), true.sum()))
+
+
+def pixels_beyond(joint: npt.NDArray[np.int64]) -> dict[str, int]:
+    """Pixels that are not compared, or no class, by name."""
+    classes = len(joint) - 2
+    rows = class_rows(joint)
+    return {
+        "pixels": int(joint.sum()),
+        "evaluated_pixels": int(rows.sum()),
+        "ignored_pixels": int(joint[classes + IGNORED].sum()),
+        "label_out_of_range_pixels": int(joint[classes + OUT_OF_RANGE].sum()),
+        "prediction_ignored_pixels": int(rows[:, classes + IGNORED].sum()),
+        "prediction_out_of_range_pixels": int(rows[:, classes + OUT_OF_RANGE].sum()),
+    }
