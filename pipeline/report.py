@@ -262,7 +262,7 @@ def _made(this: Loaded, compared: Compared | None, other: Loaded | None) -> dict
         "pictures_text": report_parts.pictures_text(run, metrics),
         "failed_pictures": failed,
         "found": found,
-        "strip": plots.strip([(r["name"], r["color"], r["pixel_share"]) for r in found]),
+        "strip": plots.strip([(r["name"], r["color"], r["pixel_share"]) for r in found[:40]]),
         "absent": [row for row in classes if not row["pixels"]],
         "labels": labels,
         "plots": drawings,

@@ -17,6 +17,7 @@ from pipeline.gallery import Gallery
 from pipeline.report_parts import Entry
 from pipeline.thumbnails import Cell, picture_and_two_masks
 from transforms import storage
+from transforms.evaluation.drift import aligned, jensen_shannon
 from transforms.sink import records_path
 
 _PICTURES = 8
@@ -167,7 +168,7 @@ def drifts(
         return []
     found = []
     if moved:
-        bits = divergence([move.this for move in moved], [move.other for move in moved])
+        bits = jensen_shannon([move.this for move in moved], [move.other for move in moved])
         most = ", ".join(
             f"{move.name[:40]} {100 * move.change:+.1f}"
             for move in moved[:3]
@@ -192,23 +193,8 @@ def drifts(
                 if by_image
                 else "pixel by pixel"
             )
-            found.append(_drift(title, divergence(p, q), expected, told))
+            found.append(_drift(title, jensen_shannon(p, q), expected, told))
     return found
-
-
-def divergence(
-    p: Sequence[float] | npt.NDArray[Any], q: Sequence[float] | npt.NDArray[Any]
-) -> float:
-    """Jensen-Shannon divergence of two distributions given by counts or shares, in bits: 0 to 1
-    (Lin, "Divergence measures based on the Shannon entropy", IEEE Trans. Inf. Theory 1991)."""
-    a, b = (np.asarray(x, np.float64) / max(1e-300, float(np.sum(x))) for x in (p, q))
-    middle = (a + b) / 2
-
-    def against(x: npt.NDArray[np.float64]) -> float:
-        there = x > 0
-        return float((x[there] * np.log2(x[there] / middle[there])).sum())
-
-    return min(1.0, max(0.0, (against(a) + against(b)) / 2))
 
 
 def chance(bins: int, n: int, m: int) -> float:
@@ -232,10 +218,7 @@ def _aligned(a: Any, b: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
     if isinstance(a, Mapping):
         names = sorted({*a, *b}, key=lambda name: float(name) if name != "zero" else -math.inf)
         a, b = ([x.get(name, 0) for name in names] for x in (a, b))
-    length = max(len(a), len(b))
-    p, q = (
-        np.asarray(plots.rebin([*x, *[0] * (length - len(x))], _BINS), np.int64) for x in (a, b)
-    )
+    p, q = (np.asarray(plots.rebin(counts, _BINS), np.int64) for counts in aligned(a, b))
     return p, q
 
 
