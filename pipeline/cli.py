@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
     if getattr(parsed, "no_auth", False):
         storage.use_no_auth()
-    if parsed.command in ("segment", "generate", "pack"):
+    if parsed.command in ("segment", "generate", "pack", "evaluate"):
         return _job(parsed, rest)
     if rest:
         return _say(f"unknown: {' '.join(rest)}; `pixelmill {parsed.command} --help`", CANNOT_START)
@@ -54,13 +54,14 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
 
 def _job(parsed: argparse.Namespace, rest: list[str]) -> int:
     import_tensorflow()
-    from pipeline import generate_job, jobs
+    from pipeline import evaluate_job, generate_job, jobs
     from pipeline.engine import InterruptedRun, PipelineFailed
 
     job = {
         "segment": jobs.run_segment,
         "generate": generate_job.run_generate,
         "pack": jobs.run_pack,
+        "evaluate": evaluate_job.run_evaluate,
     }[parsed.command]
     try:
         return job(parsed, [*rest, "--no_auth"] if parsed.no_auth else rest)

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from pipeline import __version__, check_flags, train_flags
+from pipeline import __version__, check_flags, evaluate_flags, train_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
@@ -25,6 +25,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill segment   masks of images, by a SavedModel
   pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
   pixelmill pack      image files (and masks) into TFRecord shards
+  pixelmill evaluate  predicted masks against labels, or against an earlier run
   pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
   pixelmill report    the page of a run, or of one run compared with another
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
@@ -125,6 +126,14 @@ def parser() -> Parser:
         "--images_per_shard", type=positive, default=1024, help="at most, default 1024"
     )
 
+    evaluate = commands.add_parser("evaluate", description=evaluate_flags.DESCRIPTION)
+    _add_run_flags(evaluate, input_required=False)
+    evaluate_flags.add_flags(evaluate)
+    _add_model_flags(evaluate, required=False)
+    _add_files_per_shard(evaluate)
+    _add_batch_flags(evaluate)
+    _add_device_flags(evaluate)
+
     train = commands.add_parser("train", description=train_flags.DESCRIPTION)
     train_flags.add_flags(train)
     _add_no_auth(train)
@@ -221,11 +230,11 @@ def _add_verbose(group: Any) -> None:
     )
 
 
-def _add_model_flags(command: argparse.ArgumentParser) -> None:
+def _add_model_flags(command: argparse.ArgumentParser, required: bool = True) -> None:
     group = command.add_argument_group(
         "model", "What the SavedModel's signature does not say. `pixelmill inspect` tells which."
     )
-    group.add_argument("--model", required=True, metavar="DIR", help="folder of the SavedModel")
+    group.add_argument("--model", required=required, metavar="DIR", help="folder of the SavedModel")
     group.add_argument("--model_card", metavar="YAML", help="all of the below in a file")
     group.add_argument("--signature", help="default: serving_default, or the only one")
     group.add_argument("--tags", type=words, metavar="A,B", help="of the graph to load")
@@ -339,12 +348,7 @@ def _add_segment_flags(command: argparse.ArgumentParser) -> None:
         help="process again what has failed in committed shards, of all reasons or of some "
         "(model_error,timeout), and merge it in",
     )
-    group.add_argument(
-        "--files_per_shard",
-        type=positive,
-        default=256,
-        help="image files that are processed and committed together, default 256",
-    )
+    _add_files_per_shard(group)
     group.add_argument(
         "--confidence_map",
         action="store_true",
@@ -357,6 +361,15 @@ def _add_segment_flags(command: argparse.ArgumentParser) -> None:
         help="masks as large as the picture, or as the model saw it (faster); default image",
     )
     _add_batch_flags(group)
+
+
+def _add_files_per_shard(group: Any) -> None:
+    group.add_argument(
+        "--files_per_shard",
+        type=positive,
+        default=256,
+        help="image files that are processed and committed together, default 256",
+    )
 
 
 def _add_batch_flags(group: Any) -> None:

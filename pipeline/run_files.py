@@ -28,11 +28,14 @@ PLAN, LEGEND = "plan.jsonl", "legend.json"
 METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
 COMPARISON = "comparison.html"  # with another run
 DUPLICATES = "duplicates.csv"  # pictures that repeat an earlier one
+PARTNERS, PARTNERS_INDEX = "partners.jsonl", "partners_index.jsonl"  # of what is evaluated
 # All that pixelmill ever makes in OUT, in the order of deletion: what says "done" goes first, and
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
     *(SUCCESS, commits.METRICS, METRICS, REPORT, COMPARISON),
     *("masks", "images", "confidence", "features", "rejected", "records", RETRIES, "model"),
+    *("rows", "unpaired", "unpaired.csv", PARTNERS, PARTNERS_INDEX),
+    *("images.csv", "images.parquet", "classes.csv", "classes.parquet"),
     *(LEGEND, "MODEL_CARD.md", "curves.csv", "curves.png", "checkpoint.npz", "best.npz"),
     *(DUPLICATES, PLAN, REFERENCE, storage.TEMPORARY, RUN),
 )
@@ -268,6 +271,10 @@ def finish(totals: Totals, out: str, max_failed_fraction: float = 1.0) -> Totals
     metrics = metrics_of(totals, planned, _read_legend(out))
     if run is not None and run.job == "generate":
         metrics["scorecard"] = _scorecard(out, plan, run, metrics["sums"])
+    if run is not None and run.job == "evaluate":
+        from pipeline.evaluation import measure
+
+        metrics["metrics"] |= measure(out, plan, run, metrics, _read_legend(out) or {})
     allowed = allowed_failures(totals.read, max_failed_fraction)
     metrics["records"]["over_budget"] = totals.failed > allowed
     storage.write(out, METRICS, json_lines(metrics))

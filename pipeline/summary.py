@@ -7,6 +7,17 @@ from pipeline.run_files import REPORT, read_metrics
 from transforms.failures import REASONS
 
 _SHOWN_CLASSES = 12
+_EVALUATED = {
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "miou": "mean IoU",
+    "mdice": "mean Dice",
+    "fwiou": "weighted IoU",
+    "boundary_iou": "boundary IoU",
+    "boundary_f1": "boundary F1",
+    "pq": "panoptic quality",
+    "calibration_error": "calibration",
+}
 
 
 def summary(out: str, took_s: float) -> str:
@@ -32,6 +43,7 @@ def summary(out: str, took_s: float) -> str:
             f"  names    {repeated:,} come twice in a shard; their keys end in ~2, ~3, ..."
         )
     lines += _class_lines(metrics["metrics"])
+    lines += _evaluation_lines(metrics["metrics"])
     if ignored := metrics["sums"].get("ignored_pixels"):
         share = ignored / metrics["sums"]["pixels"]
         lines.append(f"  ignored      {'(the ignore id)':<20} {share:8.2%} of pixels")
@@ -77,6 +89,28 @@ def _scorecard_lines(card: dict[str, Any] | None) -> list[str]:
     if len(short) > _SHOWN_CLASSES:
         lines.append(f"  SHORT    ... {len(short) - _SHOWN_CLASSES} more in metrics.json")
     return lines
+
+
+def _evaluation_lines(named: dict[str, Any]) -> list[str]:
+    """The metrics of an evaluation, how they were meant, and what numbers do not say."""
+    lines = []
+    if "classes_evaluated" in named:
+        lines.append(
+            f"  compared     {named['evaluated_pixels']:,} of {named['pixels']:,} pixels, "
+            f"{named['classes_evaluated']} of {named['classes_total']} classes, "
+            f"absent={named['absent']}"
+        )
+        for name, text in _EVALUATED.items():
+            if named.get(name) is not None:
+                interval = named["intervals"].get(name)
+                between = f" ({interval['low']:.4f} to {interval['high']:.4f})" if interval else ""
+                mean = named.get(f"{name}_per_image")
+                each = f", mean over images {mean:.4f}" if mean is not None else ""
+                lines.append(f"  {text:<16} {named[name]:.4f}{between}{each}")
+    for name, value in named.get("drift", {}).items():
+        if isinstance(value, float):
+            lines.append(f"  drift        {name:<16} {value:.4f}")
+    return [*lines, *(f"  NOTE     {said}" for said in named.get("warnings", []))]
 
 
 def _class_lines(named: dict[str, list[dict[str, object]]]) -> list[str]:

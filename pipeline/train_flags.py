@@ -92,6 +92,11 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
 
 def _add_network_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
+        "--network",
+        choices=("unet", "linknet"),
+        help="of a segmenter, default unet; linknet is smaller and several times as fast",
+    )
+    group.add_argument(
         "--depth",
         type=positive,
         help="how often the resolution is halved: of a segmenter, default 4, of a classifier, 2",
@@ -99,7 +104,8 @@ def _add_network_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--width",
         type=positive,
-        help="channels of the first level, doubled below; default 16, of a generator 12",
+        help="channels of the first level; doubled by each level below, 1.6 times of a linknet; "
+        "default 16, of a generator 12",
     )
     group.add_argument(
         "--norm",

@@ -17,6 +17,7 @@ from models.errors import UserError
 from models.loading import import_tensorflow
 from models.networks.classifier import ClassifierConfig
 from models.networks.generator import GeneratorConfig
+from models.networks.linknet import LinkNetConfig
 from models.networks.losses import balancing_weights
 from models.networks.unet import GROUPS, UNetConfig
 from pipeline import jobs, places, run_files, train_files, train_gan, trainees, training
@@ -37,6 +38,7 @@ _LARGEST_SIDE_PX = 128  # at which a classifier sees pictures, unless told
 _OF_SOME: dict[str, tuple[tuple[str, ...], Any]] = {
     "ignore_id": (("segmenter",), 255),
     "crop_px": (("segmenter",), 256),
+    "network": (("segmenter",), "unet"),
     "norm": (("segmenter",), "batch"),
     "mask_feature": (("segmenter",), "image/segmentation/class/encoded"),
     "label_feature": (("classifier", "generator"), "image/class/label"),
@@ -89,7 +91,7 @@ def run_train(flags: argparse.Namespace) -> int:
     )
     config = _config(flags, len(classes), survey)
     count = len(survey.keys["train"])
-    if isinstance(config, UNetConfig):
+    if isinstance(config, UNetConfig | LinkNetConfig):
         sizes = survey.sizes_hw["train"]
         count = sum(n * crops_of(size_hw, flags.crop_px) for size_hw, n in sizes.items())
     run = run_files.Run(
@@ -120,7 +122,7 @@ def run_train(flags: argparse.Namespace) -> int:
     counts[: len(seen)] = seen
     ignored = flags.ignore_id if reading.wanted == "masks" else -1
     weights = _weights(counts, flags.class_weights, ignored)
-    if isinstance(config, UNetConfig):
+    if isinstance(config, UNetConfig | LinkNetConfig):
         trained = trainees.segmenter(
             data,
             count,
@@ -235,10 +237,16 @@ def _say_survey(survey: Survey, classes: Sequence[str], flags: argparse.Namespac
 
 def _config(
     flags: argparse.Namespace, classes: int, survey: Survey
-) -> UNetConfig | ClassifierConfig | GeneratorConfig:
+) -> UNetConfig | LinkNetConfig | ClassifierConfig | GeneratorConfig:
     width, depth = flags.width or USUAL[flags.kind].width, flags.depth or USUAL[flags.kind].depth
     if flags.kind == "segmenter":
-        config = UNetConfig(classes, depth, width, flags.norm)
+        config: UNetConfig | LinkNetConfig = UNetConfig(classes, depth, width, flags.norm)
+        if flags.network == "linknet":
+            if flags.norm != "batch":
+                raise UserError(
+                    f"--norm={flags.norm}: a linknet has batch normalisation; leave it out"
+                )
+            config = LinkNetConfig(classes, depth, width)
         if flags.crop_px % config.multiple_px:
             raise UserError(
                 f"--crop_px={flags.crop_px} is no multiple of {config.multiple_px}, which depth "

@@ -12,6 +12,7 @@ from models.loading import import_tensorflow
 from models.networks.augment import augmented_crop, augmented_picture
 from models.networks.classifier import ClassifierConfig, build_classifier
 from models.networks.export import ServedClassifier, ServedSegmenter
+from models.networks.linknet import LinkNetConfig, build_linknet
 from models.networks.losses import masked_cross_entropy
 from models.networks.unet import UNetConfig, build_unet, settle
 from pipeline.train_batches import Measured, Settings, Trained, batches_of, crops_of, steps_of
@@ -31,19 +32,19 @@ _SETTLING_BATCHES = 16
 def segmenter(
     data: TrainingSet,
     count: int,
-    config: UNetConfig,
+    config: UNetConfig | LinkNetConfig,
     settings: Settings,
     *,
     crop_px: int,
     class_weights: npt.NDArray[np.float64],
     ignore_id: int,
 ) -> Trained:
-    """A U-Net that learns masks from random crops and is validated on whole pictures.
+    """A U-Net or LinkNet that learns masks from random crops and is validated on whole pictures.
 
     Args:
         count: squares that an epoch shows (see crops_of).
     """
-    network = build_unet(config)
+    network = build_linknet(config) if isinstance(config, LinkNetConfig) else build_unet(config)
     served = ServedSegmenter(network, config.multiple_px)
     steps = steps_of(count, settings)
     outside = ignore_id if ignore_id >= 0 else -1  # around small pictures nothing is known

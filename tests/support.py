@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,12 @@ def commits(out: str | Path) -> dict[str, str]:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def metrics_of(out: str | Path) -> dict[str, Any]:
+    """The content of metrics.json of a run."""
+    found: dict[str, Any] = json.loads((Path(out) / "metrics.json").read_bytes())
+    return found
 
 
 def real_data(name: str) -> str:

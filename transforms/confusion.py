@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Ratio = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
 def confusion_matrix(
@@ -91,13 +92,19 @@ def scores(confusion: npt.NDArray[np.int64]) -> Scores:
     """
     hit = np.diag(confusion)
     true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)[: len(confusion)]
-    return Scores(
-        accuracy=float(ratio(hit.sum(), confusion.sum())),
-        precision=ratio(hit, predicted),
-        recall=ratio(hit, true),
-        f1=ratio(2 * hit, true + predicted),
-        iou=ratio(hit, true + predicted - hit),
-    )
+    accuracy = float(ratio(hit.sum(), confusion.sum()))
+    return Scores(accuracy, **class_ratios(hit, predicted, true))
+
+
+def class_ratios(hit: Counts, predicted: Counts, true: Counts) -> dict[str, Ratio]:
+    """Metrics by class (see Scores) of TP, TP + FP and TP + FN, of any shape [..., C]."""
+    both = true + predicted
+    return {
+        "precision": ratio(hit, predicted),
+        "recall": ratio(hit, true),
+        "f1": ratio(2 * hit, both),
+        "iou": ratio(hit, both - hit),
+    }
 
 
 def iou_per_class(confusion: npt.NDArray[np.int64]) -> Ratio:
@@ -117,5 +124,5 @@ def chance_accuracy(confusion: npt.NDArray[np.int64]) -> tuple[float, float]:
 def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Ratio:
     """float64 part / whole; NaN where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(whole > 0, part / whole, np.nan))
+    found = np.full(np.broadcast(part, whole).shape, np.nan)
+    return np.asarray(np.divide(part, whole, out=found, where=whole > 0))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from transforms.failures import Failure
 
 if TYPE_CHECKING:
+    from models.segmenter import Segmentation
     from transforms.checking import Candidate
 
 T = TypeVar("T")
@@ -65,6 +66,13 @@ class Result:
     sums: Mapping[str, Any]
     rank: float | None = None
     picture: "Candidate | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered(Result):
+    """A result that keeps the model's answer, for those who go on from it."""
+
+    answer: "Segmentation | None" = None
 
 
 @dataclasses.dataclass(frozen=True)

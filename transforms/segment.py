@@ -78,12 +78,17 @@ class SegmentOperator:
         """Loads the model. Raises ModelError."""
         configure(self.devices)
         settings = Settings(self.policy, self.features, self.threads, self.batch_timeout_s)
+        return PictureWork(
+            settings,
+            lambda: load_segmenter(self),
+            lambda facts, answer: encode_result(facts, answer, self),
+        )
 
-        def load() -> Segmenter:
-            model = local_model(self.model, self.fingerprint)
-            return Segmenter(model, self.binding, self.batch_size, self.mask_at_model_size)
 
-        return PictureWork(settings, load, lambda facts, answer: encode_result(facts, answer, self))
+def load_segmenter(settings: SegmentOperator) -> Segmenter:
+    """The model of a segmentation. Raises ModelError."""
+    model = local_model(settings.model, settings.fingerprint)
+    return Segmenter(model, settings.binding, settings.batch_size, settings.mask_at_model_size)
 
 
 def check(answer: Segmentation) -> None:

@@ -96,9 +96,9 @@ class Highlights:
         digest = hashlib.blake2b(f"{self._shard}\0{record.key}".encode(), digest_size=6).hexdigest()
         shown = None if rank is None else round(rank, 6)
         entry = [self._shard, record.index, record.key, shown]
-        self._sample = heapq.nsmallest(_KEEP, [*self._sample, [digest, *entry]])
+        self._sample = _with(self._sample, [digest, *entry])
         if shown is not None:
-            self._unsure = heapq.nsmallest(_KEEP, [*self._unsure, [shown, *entry]])
+            self._unsure = _with(self._unsure, [shown, *entry])
 
     def add_failure(self, record: Record, problem: Problem) -> None:
         """Notes a record that failed."""
@@ -108,6 +108,13 @@ class Highlights:
 
     def to_dict(self) -> dict[str, Any]:
         return {"unsure": self._unsure, "sample": self._sample, "failures": self._failures}
+
+
+def _with(smallest: list[list[Any]], entry: list[Any]) -> list[list[Any]]:
+    """The smallest of a sorted list and one more entry."""
+    if len(smallest) == _KEEP and entry >= smallest[-1]:
+        return smallest
+    return sorted([*smallest, entry])[:_KEEP]
 
 
 def merge_highlights(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:

@@ -169,7 +169,8 @@ class ShardWriter:
         else:
             self._pictures.write(record, result.outputs)
             row.update(status="ok", **result.row)
-            self._sums = add(self._sums, result.sums)
+            if result.sums:
+                self._sums = add(self._sums, result.sums)
             self._sums = add(self._sums, {"image_bytes": log_bin(record.bytes_in)})
             self._highlights.add(record, result.rank)
         texts = {name: storage.as_text(v) for name, v in row.items() if isinstance(v, str)}

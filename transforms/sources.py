@@ -51,17 +51,18 @@ def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[I
     """
     if shard.part is not None:
         for record, load in (
-            _read_examples(shard, names) if shard.is_tfrecord else _read_files(shard)
+            _read_examples(shard, names) if shard.is_tfrecord else file_items(shard)
         ):
             yield record, load if record.index in shard.part else Kept()
     elif shard.is_tfrecord:
         yield from _read_examples(shard, names)
     else:
-        files = _read_files(shard)
+        files = file_items(shard)
         yield from _fetch_ahead(files) if storage.is_remote(shard.root) else files
 
 
-def _read_files(shard: Shard) -> Iterator[tuple[Record, "_FileLoad"]]:
+def file_items(shard: Shard) -> Iterator[tuple[Record, "FileLoad"]]:
+    """The records of a list of image files, and what reads each; nothing is read here."""
     for index, file in enumerate(shard.files):
         record = Record(
             index=index,
@@ -70,10 +71,10 @@ def _read_files(shard: Shard) -> Iterator[tuple[Record, "_FileLoad"]]:
             bytes_in=file.size_bytes,
             output_name=file.output_name,
         )
-        yield record, _FileLoad(os.path.join(shard.root, file.path))
+        yield record, FileLoad(os.path.join(shard.root, file.path))
 
 
-def _fetch_ahead(files: Iterator[tuple[Record, "_FileLoad"]]) -> Iterator[Item[Load]]:
+def _fetch_ahead(files: Iterator[tuple[Record, "FileLoad"]]) -> Iterator[Item[Load]]:
     """Where each file is a request, many are under way, and more than there are cores."""
     pending: deque[tuple[Record, Future[bytes]]] = deque()
     size = 0
@@ -93,7 +94,7 @@ def _fetch_ahead(files: Iterator[tuple[Record, "_FileLoad"]]) -> Iterator[Item[L
             future.cancel()
 
 
-class _FileLoad:
+class FileLoad:
     """Reads one image file when called."""
 
     def __init__(self, path: str) -> None:
@@ -123,14 +124,14 @@ def _read_examples(shard: Shard, names: FeatureNames) -> Iterator[Item[Load]]:
                 key=key,
                 twice=twice,
                 source=f"{file_name}#{index}",
-                bytes_in=len(load.data) if isinstance(load, _Loaded) else 0,
+                bytes_in=len(load.data) if isinstance(load, Loaded) else 0,
                 features=features,
             )
             yield record, load
 
 
 @dataclasses.dataclass(frozen=True)
-class _Loaded:
+class Loaded:
     """Bytes that are there already."""
 
     data: bytes
@@ -139,7 +140,7 @@ class _Loaded:
         return self.data
 
 
-def _parse_example(data: bytes, names: FeatureNames) -> tuple[str, bytes, _Loaded | Failure]:
+def _parse_example(data: bytes, names: FeatureNames) -> tuple[str, bytes, Loaded | Failure]:
     """The record's name ("" if none), its other features serialized, and its image."""
     example = tf.train.Example()
     try:
@@ -154,7 +155,7 @@ def _parse_example(data: bytes, names: FeatureNames) -> tuple[str, bytes, _Loade
     features.pop(names.image, None)
     rest = bytes(example.SerializeToString(deterministic=True))
     if len(images) == 1:
-        return key, rest, _Loaded(images[0])
+        return key, rest, Loaded(images[0])
     return (
         key,
         rest,

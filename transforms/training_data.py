@@ -235,16 +235,21 @@ def read_examples(
 def _example(shard: Shard, record: Record, data: bytes, reading: Reading) -> Example:
     pixels = decode(data, reading.policy).pixels
     if reading.wanted == "masks":
-        encoded = _mask_bytes(shard, record, reading)
+        encoded = mask_bytes(shard, record, reading.mask_feature)
         return Example(record.key, pixels, decode_mask(encoded, pixels.shape[:2], record.key))
     label, text = _label(shard, record, reading)
     return Example(record.key, pixels, label=label, text=text)
 
 
-def _mask_bytes(shard: Shard, record: Record, reading: Reading) -> bytes:
+def mask_bytes(shard: Shard, record: Record, mask_feature: str) -> bytes:
+    """The encoded mask of a record: a feature of its tf.Example, or the file beside the image.
+
+    Raises:
+        Failure: there is none.
+    """
     if shard.is_tfrecord:
         features = tf.train.Example.FromString(record.features).features.feature
-        name = reading.mask_feature
+        name = mask_feature
         values = features[name].bytes_list.value if name in features else []
         if len(values) == 1:
             return bytes(values[0])

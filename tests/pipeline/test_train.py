@@ -92,6 +92,14 @@ def test_a_segmenter_learns(unet: Path) -> None:
         assert curves.size[0] > 500 and len(curves.getcolors(1 << 24)) > 10
 
 
+def test_a_linknet_learns(scenes: str, tmp_path: Path) -> None:
+    more = ["--network", "linknet", "--epochs", "6", *SMALL]
+    assert train("segmenter", scenes, tmp_path / "out", *more) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_bytes())
+    assert metrics["mean_iou"] > 0.7
+    assert len(list((tmp_path / "out" / "model").rglob("saved_model.pb"))) == 1
+
+
 def test_the_card_says_what_the_model_is(unet: Path) -> None:
     card = (unet / "MODEL_CARD.md").read_text()
     for words in ("CC0-1.0", "ground, red, blue", "28x20 (33)", "| mean iou |", "33 examples"):
@@ -286,6 +294,7 @@ def test_examples_of_a_group_stay_together(scenes: str, tmp_path: Path) -> None:
         ("scenes", "segmenter", ["--split_by", "x9"], "is not in the name"),
         ("scenes", "segmenter", ["--validation_fraction", "0"], "nothing is left to validate with"),
         ("scenes", "segmenter", ["--norm", "group", "--width", "12"], "no multiple of 8, which"),
+        ("scenes", "segmenter", ["--norm", "group", "--network", "linknet"], "has batch norm"),
         ("scenes", "segmenter", ["--image_size", "8x8"], "no effect on a segmenter, only on a cl"),
         ("scenes", "classifier", [], "name the right one by --label_feature"),
         ("scenes", "classifier", ["--crop_px", "64"], "--crop_px has no effect on a classifier"),

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from transforms.confusion import ratio
-from transforms.evaluation.overlap import Absent, filled
+from transforms.evaluation.overlap import Absent, Areas, by_class, means
 
 ROUNDS = 1000
+METRICS = ("pixel_accuracy", "miou", "mdice", "mean_accuracy", "fwiou")
 _CHUNK = 32  # rounds at once
 
 
@@ -33,7 +33,7 @@ def intervals(
         seed: of Philox, a counter-based generator; round r takes stream r.
 
     Returns:
-        By name: pixel_accuracy, miou, mdice, mean_accuracy and fwiou. Empty for fewer than two
+        By name (see METRICS). Empty for fewer than two
         images.
     """
     matrix = sparse.csr_matrix(areas, dtype=np.float64)
@@ -60,22 +60,9 @@ def _weights(images: int, rounds: int, seed: int) -> Iterator[npt.NDArray[np.flo
 
 def _metrics(sums: npt.NDArray[np.float64], absent: Absent) -> dict[str, npt.NDArray[np.float64]]:
     """Metrics of [R, 3, C], float64 [R] each."""
-    hit, predicted, true = sums[:, 0], sums[:, 1], sums[:, 2]
-    iou = filled(ratio(hit, predicted + true - hit), absent)
-    recall = filled(ratio(hit, true), absent)
-    return {
-        "pixel_accuracy": ratio(hit.sum(axis=1), true.sum(axis=1)),
-        "miou": _mean(iou),
-        "mdice": _mean(filled(ratio(2 * hit, predicted + true), absent)),
-        "mean_accuracy": _mean(recall),
-        "fwiou": ratio((np.nan_to_num(iou) * true).sum(axis=1), true.sum(axis=1)),
-    }
-
-
-def _mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Means of rows over what is a number."""
-    there = ~np.isnan(values)
-    return ratio(np.where(there, values, 0).sum(axis=1), there.sum(axis=1))
+    area = Areas(sums[:, 0], sums[:, 1], sums[:, 2])
+    found = means(by_class(area, absent), area)
+    return {name: found[name] for name in METRICS}
 
 
 def _interval(values: npt.NDArray[np.float64]) -> Interval:

@@ -15,6 +15,7 @@ sums are those of the data set.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,11 @@ from transforms.confusion import Ratio, ratio
 from transforms.evaluation.counting import Codes
 
 FRACTION = 0.02  # of the diagonal, as Cheng et al. have it
+_CLOSE_PX = 3
+_CLOSE = sorted(
+    ((y, x) for y in range(-3, 4) for x in range(-3, 4) if y * y + x * x <= _CLOSE_PX**2),
+    key=lambda step: step[0] ** 2 + step[1] ** 2,
+)
 # Names of what is counted by class.
 BAND = ("band_hit", "band_predicted", "band_true")
 CONTOUR = ("contour_near_true", "contour_predicted", "contour_near_predicted", "contour_true")
@@ -89,29 +95,58 @@ def boundary_counts(
             strict=True,
         )
     )
-    lines = [band(codes, 1, frame=False) & counted for codes in (predicted, truth)]
-    near = np.zeros((4, classes), np.int64)
-    for class_id in np.unique(np.concatenate([predicted[lines[0]], truth[lines[1]]])):
-        if class_id < classes:
-            points = [
-                np.argwhere(line & (codes == class_id))
-                for line, codes in zip(lines, (predicted, truth), strict=True)
-            ]
-            near[:, class_id] = (
-                _near(points[0], points[1], reach_px),
-                len(points[0]),
-                _near(points[1], points[0], reach_px),
-                len(points[1]),
-            )
+    lines = [_contour(codes, counted, classes) for codes in (predicted, truth)]
+    near = (
+        np.bincount(ids, minlength=classes)
+        for line, other in (lines, lines[::-1])
+        for ids in (_near(line, other, reach_px), line.ids)
+    )
     return found | dict(zip(CONTOUR, near, strict=True))
 
 
-def _near(points: npt.NDArray[np.int64], others: npt.NDArray[np.int64], reach_px: int) -> int:
-    """How many points have one of the others within reach_px."""
-    if not len(points) or not len(others):
-        return 0
-    gaps, _ = cKDTree(others).query(points, distance_upper_bound=reach_px + 1e-6)
-    return int(np.count_nonzero(gaps <= reach_px + 1e-9))
+class _Contour(NamedTuple):
+    """The contour of all classes.
+
+    Attributes:
+        codes: [H + 2 _CLOSE_PX, W + 2 _CLOSE_PX], its codes, and the number of classes elsewhere.
+        points: int64 [N, 2], row and column.
+        ids: int64 [N], class of each point.
+    """
+
+    codes: Codes
+    points: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+
+
+def _contour(codes: Codes, counted: npt.NDArray[np.bool_], classes: int) -> _Contour:
+    where = band(codes, 1, frame=False) & counted & (codes < classes)
+    lines = np.pad(np.where(where, codes, classes), _CLOSE_PX, constant_values=classes)
+    points = np.stack(np.nonzero(where), axis=1)
+    return _Contour(lines, points, codes[where].astype(np.int64))
+
+
+def _near(line: _Contour, other: _Contour, reach_px: int) -> npt.NDArray[np.int64]:
+    """Classes of the points of a contour that have one of the other, of their class, within reach.
+
+    Most have one very near: those are found by looking there, the others by a search tree.
+    """
+    left, found = np.arange(len(line.ids)), []
+    for step in _CLOSE:
+        if step[0] ** 2 + step[1] ** 2 <= reach_px**2:
+            rows, columns = (line.points[left] + step + _CLOSE_PX).T
+            hit = other.codes[rows, columns] == line.ids[left]
+            found.append(line.ids[left[hit]])
+            left = left[~hit]
+    if len(left) and len(other.ids):
+        apart = 4 * reach_px + 4  # a third coordinate that keeps classes out of reach
+        others, points = (
+            np.column_stack([c.points[which], c.ids[which] * apart]).astype(np.float64)
+            for c, which in ((other, slice(None)), (line, left))
+        )
+        tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
+        gaps, _ = tree.query(points, distance_upper_bound=reach_px + 0.5)
+        found.append(line.ids[left[gaps <= reach_px + 1e-9]])
+    return np.concatenate([*found, np.zeros(0, np.int64)])
 
 
 def boundary_iou(counts: dict[str, npt.NDArray[np.int64]]) -> Ratio:

@@ -34,9 +34,9 @@ def runs_of(*masks: Values) -> Runs:
     size = masks[0].size
     if not size:
         return Runs(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    changes = np.zeros(size - 1, bool)
-    for mask in masks:
-        flat = mask.ravel()
+    first, *others = (mask.ravel() for mask in masks)
+    changes = first[1:] != first[:-1]
+    for flat in others:
         changes |= flat[1:] != flat[:-1]
     starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
     return Runs(starts, np.diff(starts, append=size))

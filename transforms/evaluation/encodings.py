@@ -10,21 +10,19 @@ instances   numbers of objects, up to 16 bit  value // divisor; without one 0 is
 
 import dataclasses
 import functools
-import io
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from transforms.decode import MAX_PIXELS
 from transforms.evaluation.counting import IGNORED, OUT_OF_RANGE, Codes, Values
 from transforms.failures import Failure
+from transforms.masks import is_grey, read_mask
 
 Encoding = Literal["ids", "binary", "inverted", "rgb", "instances"]
 ENCODINGS: tuple[Encoding, ...] = ("ids", "binary", "inverted", "rgb", "instances")
 _WHITE = {"binary": 1, "inverted": 0}
-_GREY_MODES = ("L", "P", "1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,30 +106,21 @@ def decode_values(
     Raises:
         Failure: it cannot be read, or is no mask of this encoding.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as mask:
-            width, height = mask.size
-            if width * height > max_pixels:
-                raise Failure(
-                    "decode",
-                    "too_large",
-                    f"the header of mask {name} says {width}x{height} pixels, at most "
-                    f"{max_pixels:,} are allowed; raise --max_pixels if this is meant",
-                )
-            if encoding == "rgb":
-                return _colors(np.asarray(mask.convert("RGB")))
-            mask.load()
-            mode, values = mask.mode, np.asarray(mask)
-    except Failure:
-        raise
-    except Exception as error:  # as for images: whatever Pillow's plugins raise for bad files
-        raise Failure("decode", "mask_format", f"mask {name}: {error}") from error
-    if mode in _GREY_MODES:
-        return values.astype(np.uint8, copy=False)
-    if mode.startswith("I"):
-        if values.size and (values.min() < 0 or values.max() > 65535):
-            raise Failure("decode", "mask_format", f"mask {name} has ids outside 0 to 65535")
-        return values.astype(np.uint16)
+
+    def check(size: tuple[int, int]) -> None:
+        if size[0] * size[1] > max_pixels:
+            raise Failure(
+                "decode",
+                "too_large",
+                f"the header of mask {name} says {size[0]}x{size[1]} pixels, at most "
+                f"{max_pixels:,} are allowed; raise --max_pixels if this is meant",
+            )
+
+    mode, values = read_mask(data, name, check, "RGB" if encoding == "rgb" else "")
+    if encoding == "rgb":
+        return _colors(values)
+    if is_grey(mode):
+        return values.astype(np.uint16) if mode.startswith("I") else values.astype(np.uint8)
     if mode in ("RGB", "RGBA", "LA") and _is_grey(values[..., : 3 if mode != "LA" else 1]):
         return np.ascontiguousarray(values[..., 0])
     raise Failure(

@@ -11,12 +11,13 @@ equal wherever all true ids are classes or ignored.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.confusion import Ratio, mean_of_numbers, ratio, scores
+from transforms.confusion import Counts, Ratio, class_ratios, ratio
 from transforms.evaluation.counting import IGNORED, OUT_OF_RANGE
 
 Absent = Literal["skip", "zero", "one"]
@@ -31,10 +32,11 @@ MEANS = {
     "recall": "mrecall",
     "f1": "mf1",
 }
+WEIGHTED = ("iou", "dice", "precision", "f1")
 
 
 class Areas(NamedTuple):
-    """Pixels by class, int64 [C] each; all that the metrics of a class need.
+    """Pixels by class, [..., C] each; all that the metrics of a class need.
 
     Attributes:
         hit: TP, the intersection.
@@ -42,65 +44,90 @@ class Areas(NamedTuple):
         true: TP + FN.
     """
 
-    hit: npt.NDArray[np.int64]
-    predicted: npt.NDArray[np.int64]
-    true: npt.NDArray[np.int64]
+    hit: Counts
+    predicted: Counts
+    true: Counts
 
 
 def class_rows(joint: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64 [C, C + 2]: the rows of a joint matrix [C + 2, C + 2] whose truth is a class."""
-    return joint[: len(joint) - 2]
+    """int64 [..., C, C + 2]: rows of joint matrices [..., C + 2, C + 2] whose truth is a class."""
+    return joint[..., :-2, :]
 
 
 def areas(joint: npt.NDArray[np.int64]) -> Areas:
-    """Pixels by class of a joint matrix."""
+    """Pixels by class of joint matrices."""
     rows = class_rows(joint)
-    return Areas(np.diag(rows), rows.sum(axis=0)[: len(rows)], rows.sum(axis=1))
+    return Areas(
+        np.diagonal(rows, axis1=-2, axis2=-1), rows.sum(axis=-2)[..., :-2], rows.sum(axis=-1)
+    )
 
 
-def by_class(joint: npt.NDArray[np.int64], absent: Absent = "skip") -> dict[str, Ratio]:
-    """float64 [C] in [0, 1] by name (see MEANS); NaN for "skip"."""
-    found = scores(class_rows(joint))
-    named = {
-        "iou": found.iou,
-        "dice": found.f1,
-        "accuracy": found.recall,
-        "precision": found.precision,
-        "recall": found.recall,
-        "f1": found.f1,
+def by_class(area: Areas, absent: Absent = "skip") -> dict[str, Ratio]:
+    """float64 [..., C] in [0, 1] by name (see MEANS); NaN for "skip"."""
+    found = class_ratios(*area)
+    found = {name: filled(values, absent) for name, values in found.items()}
+    return {
+        "iou": found["iou"],
+        "dice": found["f1"],
+        "accuracy": found["recall"],
+        "precision": found["precision"],
+        "recall": found["recall"],
+        "f1": found["f1"],
     }
-    return {name: filled(values, absent) for name, values in named.items()}
 
 
 def filled(values: Ratio, absent: Absent) -> Ratio:
     """The same with what `absent` says for 0/0."""
-    return np.where(np.isnan(values), _FILL[absent], values)
+    return values if absent == "skip" else np.where(np.isnan(values), _FILL[absent], values)
+
+
+def means(table: Mapping[str, Ratio], area: Areas) -> dict[str, Ratio]:
+    """Metrics over classes, float64 [...] by name; NaN where there is nothing.
+
+    `pixel_accuracy` is of all pixels whose truth is a class. `fwiou`, `fwdice` and so on weigh each
+    class by its share of the true pixels.
+
+    Args:
+        table: metrics by class (see by_class).
+        area: pixels by class.
+    """
+    found = {"pixel_accuracy": ratio(area.hit.sum(axis=-1), area.true.sum(axis=-1))}
+    known: dict[int, Ratio] = {}  # some names stand for the same values
+    for name, mean in MEANS.items():
+        values = table[name]
+        if id(values) not in known:
+            known[id(values)] = mean_over_classes(values)
+        found[mean] = known[id(values)]
+    for name in WEIGHTED:
+        found[f"fw{name}"] = frequency_weighted(table[name], area.true)
+    return found
 
 
 def summary(joint: npt.NDArray[np.int64], absent: Absent = "skip") -> dict[str, Any]:
-    """Metrics of the pixels of a joint matrix, by name; NaN where there is nothing.
+    """Metrics of the pixels of a joint matrix (see means).
 
-    `pixel_accuracy` is of all pixels whose truth is a class. `fwiou`, `fwdice` and so on weigh each
-    class by its share of the true pixels. `classes_evaluated` is how many classes have pixels in
-    the truth or the prediction, and so an IoU.
+    `classes_evaluated` is how many classes have pixels in the truth or the prediction, and so an
+    IoU.
     """
-    table = by_class(joint, absent)
     area = areas(joint)
-    found: dict[str, Any] = {"pixel_accuracy": scores(class_rows(joint)).accuracy}
-    for name, mean in MEANS.items():
-        found[mean] = mean_of_numbers(table[name])
-    for name in ("iou", "dice", "precision", "f1"):
-        found[f"fw{name}"] = frequency_weighted(table[name], area.true)
+    found: dict[str, Any] = {
+        name: float(value) for name, value in means(by_class(area, absent), area).items()
+    }
     found["classes_evaluated"] = int(np.count_nonzero(area.true + area.predicted))
     found["classes_total"] = len(area.true)
     return found
 
 
-def frequency_weighted(values: Ratio, true: npt.NDArray[np.int64]) -> float:
+def mean_over_classes(values: Ratio) -> Ratio:
+    """float64 [...]: means of [..., C] over what is a number; NaN where nothing is."""
+    there = np.isfinite(values)
+    return ratio(np.where(there, values, 0).sum(axis=-1), there.sum(axis=-1))
+
+
+def frequency_weighted(values: Ratio, true: Counts) -> Ratio:
     """Mean over classes weighed by true pixels (Long et al., "Fully convolutional networks", CVPR
     2015, section 5). A class that is undefined though it is true counts 0: it was missed."""
-    weights = np.where(np.isnan(values), 0.0, values) * true
-    return float(ratio(weights.sum(), true.sum()))
+    return ratio((np.nan_to_num(values) * true).sum(axis=-1), true.sum(axis=-1))
 
 
 def pixels_beyond(joint: npt.NDArray[np.int64]) -> dict[str, int]:

@@ -105,7 +105,7 @@ def test_generated_digits_show_what_was_asked_for(digits):
 def test_the_script_that_makes_them_gives_commands_that_exist():
     text = (SHIPPED / "make_models.sh").read_text().replace("\\\n", " ").replace("$digits", "a,b")
     commands = [line for line in text.splitlines() if line.startswith("pixelmill ")]
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         _, unknown = flags.parser().parse_known_args(shlex.split(command)[1:])
         assert unknown == []

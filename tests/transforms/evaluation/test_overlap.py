@@ -63,7 +63,7 @@ def test_metrics_are_scikit_learns(seed):
     truth, predicted = random_masks(seed)
     kept = truth != IGNORE
     flat, labels = (truth[kept], predicted[kept]), range(CLASSES)
-    found, table = summary(joint(truth, predicted)), by_class(joint(truth, predicted))
+    found, table = summary(joint(truth, predicted)), by_class(areas(joint(truth, predicted)))
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         *flat, labels=labels, zero_division=np.nan
     )
@@ -91,12 +91,12 @@ def test_absent_is_scikit_learns_zero_division(fill):
     truth, predicted = random_masks(9)
     flat = truth[truth != IGNORE], predicted[truth != IGNORE]
     absent = ("zero", "one")[fill]
-    table = by_class(joint(truth, predicted), absent)
+    table = by_class(areas(joint(truth, predicted)), absent)
     wanted = sk.precision_recall_fscore_support(*flat, labels=range(CLASSES), zero_division=fill)
     for name, expected in zip(("precision", "recall", "f1"), wanted, strict=False):
         np.testing.assert_allclose(table[name], expected, rtol=1e-9, err_msg=name)
     assert table["iou"][3] == fill
-    jaccard = by_class(joint(truth, predicted), "skip")["iou"]
+    jaccard = by_class(areas(joint(truth, predicted)), "skip")["iou"]
     expected = np.where(np.isnan(jaccard), fill, jaccard).mean()
     assert summary(joint(truth, predicted), absent)["miou"] == pytest.approx(expected, rel=1e-12)
 
@@ -105,7 +105,7 @@ def test_absent_is_scikit_learns_zero_division(fill):
 def test_metrics_are_mmsegmentations(seed):
     truth, predicted = random_masks(seed)
     predicted[:2] = 77  # no class: in no column of theirs, and a miss of the true class
-    expected, found = mmseg(truth, predicted), by_class(joint(truth, predicted))
+    expected, found = mmseg(truth, predicted), by_class(areas(joint(truth, predicted)))
     for name, theirs in (
         *(("iou", "IoU"), ("accuracy", "Acc"), ("dice", "Dice"), ("precision", "Precision")),
         ("recall", "Recall"),
