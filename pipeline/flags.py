@@ -139,14 +139,7 @@ def parser() -> Parser:
     _add_no_auth(train)
     _add_verbose(train)
 
-    report = commands.add_parser("report", description=_REPORT)
-    report.add_argument("run", metavar="RUN", help="folder of the run")
-    report.add_argument("other", metavar="RUN2", nargs="?", help="what it is compared with")
-    report.add_argument(
-        "--output", metavar="FILE", help="default RUN/report.html, or RUN/comparison.html"
-    )
-    _add_no_auth(report)
-    _add_verbose(report)
+    _add_report(commands)
 
     inspect = commands.add_parser("inspect", description=_INSPECT)
     inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel, or of versions")
@@ -175,6 +168,17 @@ def parser() -> Parser:
     demo.add_argument("--digits", type=positive, default=1000, help="to generate, default 1000")
     _add_verbose(demo)
     return top
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser("report", description=_REPORT)
+    report.add_argument("run", metavar="RUN", help="folder of the run")
+    report.add_argument("other", metavar="RUN2", nargs="?", help="what it is compared with")
+    report.add_argument(
+        "--output", metavar="FILE", help="default RUN/report.html, or RUN/comparison.html"
+    )
+    _add_no_auth(report)
+    _add_verbose(report)
 
 
 def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True) -> None:

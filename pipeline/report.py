@@ -20,6 +20,7 @@ from models.errors import UserError
 from pipeline import plots, report_parts
 from pipeline.gallery import Gallery
 from pipeline.report_compared import Compared, compare
+from pipeline.report_evaluated import EvaluatedGallery, evaluated_scores, evaluated_sheets
 from pipeline.report_generated import generated_pictures
 from pipeline.report_scores import trained_scores
 from pipeline.run_files import (
@@ -186,7 +187,7 @@ def render(this: Loaded, other: Loaded | None = None) -> str:
         "run": this.run,
         "created": f"{created:%d %B %Y, %H:%M} UTC".lstrip("0"),
         "title": _TITLES.get(this.run["job"], this.run["job"].capitalize()),
-        "model": os.path.basename(str(this.run["notes"].get("model", "")).rstrip("/")),
+        "model": os.path.basename(str(this.run["notes"].get("model") or "").rstrip("/")),
         "settings": report_parts.flat(this.run["identity"]),
         "metrics": this.metrics,
         "compared": compared,
@@ -228,7 +229,13 @@ def _made(this: Loaded, compared: Compared | None, other: Loaded | None) -> dict
         names = names or list(run["identity"]["checks"].get("verifier", {}).get("classes", ()))
         shown = generated_pictures(this.out, this.plan, card, this.gallery, names)
     sheets = report_parts.contact_sheets(metrics["highlights"])
-    pictures = this.gallery.cells({entry.place for sheet in sheets for entry in sheet.entries})
+    scores = None
+    gallery: Gallery | EvaluatedGallery = this.gallery
+    if run["job"] == "evaluate":
+        scores = evaluated_scores(metrics, this.colors)
+        sheets = evaluated_sheets(metrics, sheets)
+        gallery = EvaluatedGallery(this.out, run["identity"], run["notes"], this.gallery)
+    pictures = gallery.cells({entry.place for sheet in sheets for entry in sheet.entries})
     examples = metrics["highlights"].get("failures", {})
     failed = this.gallery.failures({(r[0], r[1]) for rows in examples.values() for r in rows})
     classes = [
@@ -250,7 +257,10 @@ def _made(this: Loaded, compared: Compared | None, other: Loaded | None) -> dict
         "shards": metrics["shards"],
         "packing": run["job"] == "pack",
         "making": run["job"] == "generate",
+        "scoring": run["job"] == "evaluate",
+        "drift": named.get("drift"),
         "card": card,
+        "scores": scores,
         "names": names,
         "shown": shown,
         "busy_s": busy_s,
@@ -279,6 +289,8 @@ def _made(this: Loaded, compared: Compared | None, other: Loaded | None) -> dict
             else Section(name, title, "generated.html.j2")
             for name, title, there in (
                 ("comparison", "Comparison", compared),
+                ("scores", "Scores", scores),
+                ("drift", "Drift", named.get("drift")),
                 ("scorecard", "Scorecard", card),
                 ("totals", "Totals", True),
                 ("pictures", "Pictures", sheets),

@@ -159,6 +159,11 @@ def pictures_text(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     if run["job"] == "pack":
         masks = ", with its mask and the mask laid over it" if metrics["sums"].get("masks") else ""
         return f"Each image as it was packed{masks}."
+    if run["job"] == "evaluate":
+        return (
+            "Each image with its prediction and its label, as far as they are at hand, and where "
+            "both differ in red; the percentage is the score of the image."
+        )
     if run["job"] != "generate":
         return (
             "Each image with its mask and the mask laid over it; the percentage is the mean "

@@ -16,7 +16,16 @@ from transforms import storage
 
 _TABLE_CLASSES, _MAP_CLASSES = 24, 150
 _WORST = 8
-_TITLES = {"iou": "IoU", "f1": "F1", "miou": "Mean IoU"}
+_TITLES = {
+    "iou": "IoU",
+    "f1": "F1",
+    "miou": "Mean IoU",
+    "mdice": "Mean Dice",
+    "fwiou": "Weighted IoU",
+    "boundary_iou": "Boundary IoU",
+    "boundary_f1": "Boundary F1",
+    "pq": "Panoptic quality",
+}
 _UNITS = {"spread"}  # of scores that are no shares
 
 
@@ -84,27 +93,39 @@ def trained_scores(
     }
     means = [(title_of(n), number_text(n, v), "") for n, v in metrics.items() if n not in given]
     unit = "Pixels" if kind == "segmenter" else "Pictures"
+    columns, rows = class_rows(metrics["classes"], names, colors if kind == "segmenter" else {})
     return Scores(
         title="Scores",
         text="Of generated pictures of each class, compared with real ones."
         if kind == "generator"
         else "Of the validation part, on which the best epoch was chosen too.",
         means=means,
-        columns=[*(title_of(name) for name in names), unit],
+        columns=[*columns, unit],
         rows=[
-            ScoreRow(
-                row["name"],
-                colors.get(row["id"], "") if kind == "segmenter" else "",
-                [*(number_text(name, row[name]) for name in names), f"{row['count']:,}"],
-                row[names[0]] if names and names[0] not in _UNITS else None,
-            )
-            for row in metrics["classes"]
+            dataclasses.replace(row, texts=[*row.texts, f"{of['count']:,}"])
+            for row, of in zip(rows, metrics["classes"], strict=True)
         ],
         confusion=confusion_of_rows(
             [row["name"] for row in metrics["classes"]], metrics["confusion"]
         ),
         charts=_curves(out),
     )
+
+
+def class_rows(
+    classes: Sequence[Mapping[str, Any]], names: Sequence[str], colors: Mapping[int, str]
+) -> tuple[list[str], list[ScoreRow]]:
+    """Titles of the scores with these names, and a row for each class; the first has a bar."""
+    rows = [
+        ScoreRow(
+            row["name"],
+            colors.get(row["id"], ""),
+            [number_text(name, row.get(name)) for name in names],
+            row.get(names[0]) if names and names[0] not in _UNITS else None,
+        )
+        for row in classes
+    ]
+    return [title_of(name) for name in names], rows
 
 
 def confusion_of_rows(

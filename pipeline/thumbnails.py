@@ -46,7 +46,11 @@ class Cell:
 
 
 def picture_and_mask(
-    image: Found, mask: Found | None, policy: DecodePolicy, colors: Mapping[int, str]
+    image: Found,
+    mask: Found | None,
+    policy: DecodePolicy,
+    colors: Mapping[int, str],
+    kind: str = "mask",
 ) -> tuple[Cell, ...]:
     """Small pictures of one record: image, and where there is a mask, mask and overlay."""
     cell, picture = _picture(image, policy)
@@ -55,8 +59,8 @@ def picture_and_mask(
     try:
         colored = _color(_ids(mask), None if picture is None else picture.shape[:2], colors)
     except Failure as failure:
-        return (cell, Cell("mask", problem=failure.message))
-    cells = [cell, _drawing("mask", colored)]
+        return (cell, Cell(kind, problem=failure.message))
+    cells = [cell, _drawing(kind, colored)]
     if picture is not None:
         cells.append(_photo("overlay", _mixed(picture, colored)))
     return tuple(cells)
@@ -73,7 +77,19 @@ def picture_and_two_masks(
 ) -> tuple[Cell, ...]:
     """Image, two masks side by side, and where they differ; `ignore_id` in the second is none."""
     cell, picture = _picture(image, policy)
-    cells, ids = [cell], []
+    return (cell, *two_masks(masks, kinds, colors, picture, ignore_id=ignore_id))
+
+
+def two_masks(
+    masks: tuple[Found, Found],
+    kinds: tuple[str, str],
+    colors: Mapping[int, str],
+    picture: _Pixels | None = None,
+    *,
+    ignore_id: int | None = None,
+) -> tuple[Cell, ...]:
+    """The same without the image, whose small form, if given, lies under the difference."""
+    cells, ids = list[Cell](), []
     size_hw = None if picture is None else picture.shape[:2]
     for kind, mask in zip(kinds, masks, strict=True):
         try:
