@@ -28,6 +28,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill evaluate  predicted masks against labels, or against an earlier run
   pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
   pixelmill report    the page of a run, or of one run compared with another
+  pixelmill export    images and masks in the form of another tool
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
   pixelmill verify    whether a run is whole: every shard, size and checksum
@@ -77,6 +78,16 @@ The page of a run, made anew, or of a run compared with another one.
 Every run ends with its page, OUT/report.html. With a second run it is shown what moved from that to
 this one: totals, class shares, drift, and the images whose masks differ most. The page is one file
 that needs no network. A run that is under way is shown as far as it is."""
+
+_EXPORT = """\
+Images and masks of a run, in the form that another tool opens.
+
+  pixelmill export --format coco_panoptic run/ coco/
+
+RUN is of segment, or of pack with masks. OUT is a new folder; nothing is ever replaced.
+hf_imagefolder: Hugging Face datasets, metadata.jsonl with mask_file_name. coco_panoptic and
+coco_rle: COCO's JSON, a segment for each class in an image. cvat: "Segmentation mask 1.1".
+croissant: as hf_imagefolder, with Croissant metadata."""
 
 _INSPECT = """\
 What a SavedModel takes and gives, and how to run it. It is read, not run.
@@ -140,6 +151,7 @@ def parser() -> Parser:
     _add_verbose(train)
 
     _add_report(commands)
+    _add_export(commands)
 
     inspect = commands.add_parser("inspect", description=_INSPECT)
     inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel, or of versions")
@@ -179,6 +191,19 @@ def _add_report(commands: Any) -> None:
     )
     _add_no_auth(report)
     _add_verbose(report)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser("export", description=_EXPORT)
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=("hf_imagefolder", "coco_panoptic", "coco_rle", "cvat", "croissant"),
+    )
+    export.add_argument("run", metavar="RUN", help="folder of the run")
+    export.add_argument("output", metavar="OUT", help="new folder for the export")
+    _add_no_auth(export)
+    _add_verbose(export)
 
 
 def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True) -> None:
