@@ -40,6 +40,11 @@ setup(
         "dev": [
             # tests/gcs_server.py relies on its insides
             "gcp-storage-emulator==2026.7.19",
+            # reports are looked at in Chromium, and by its rules of accessibility
+            "axe-playwright-python",
+            "playwright",
+            # the reader of COCO's files
+            "pycocotools",
             "hypothesis",
             "mypy",
             "pytest",

@@ -1,5 +1,6 @@
 """Finished runs of any size whose files were made up: a report reads them like real ones."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def make_run(
         (out / "masks" / f"{i}.png").write_bytes(encode_png(mask))
     totals = Totals()
     for number, shard in enumerate(shards):
-        report = _shard(out, shard, number, np.random.default_rng([seed, shift, number]), shift)
+        rng = np.random.default_rng([seed, shift, number])
+        report = dataclasses.replace(_shard(out, shard, number, rng, shift), run=run.digest)
+        storage.write(str(out), commit_path(shard.name), report.to_json())
         totals = totals.merge(Totals.of(report, max_failed_fraction=0.05))
     run_files.finish(totals, str(out), 0.05)
     return out
@@ -150,7 +153,6 @@ def _shard(
             "microseconds": {"read": 40_000, "decode": 300_000, "model": 700_000, "write": 9_000},
         },
     )
-    storage.write(str(out), commit_path(shard.name), report.to_json())
     return report
 
 
