@@ -22,6 +22,7 @@ from transforms.sink import records_path
 
 _PICTURES = 8
 _BINS = 16  # of what is counted by image: finer bins would differ by chance alone
+_SCORES = ("miou", "mdice", "pixel_accuracy", "fwiou")
 _DRIFT, _STRONG_DRIFT = 0.005, 0.05  # bits
 _COLUMNS = ["index", "key", "status", "classes", "class_pixels"]
 
@@ -124,6 +125,10 @@ def totals(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[Measure]:
         texts = (plots.count_text(a), plots.count_text(b))
         rows.append(Measure(f"Failed: {reason}", *texts, change=a - b, digits=0, good=False))
     for title, name in (
+        ("Mean IoU", "miou"),
+        ("Mean Dice", "mdice"),
+        ("Pixel accuracy", "pixel_accuracy"),
+        ("Weighted IoU", "fwiou"),
         ("Mean confidence", "mean_confidence"),
         ("Mean entropy", "mean_entropy"),
         ("Mean margin", "mean_margin"),
@@ -131,7 +136,9 @@ def totals(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[Measure]:
         a, b = (m["metrics"].get(name) for m in (this, other))
         if _is_number(a) and _is_number(b):
             texts = (plots.percent_text(a), plots.percent_text(b))
-            rows.append(Measure(title, *texts, change=100 * (a - b), unit=" points", digits=2))
+            score = True if name in _SCORES else None
+            change = 100 * (a - b)
+            rows.append(Measure(title, *texts, change=change, unit=" points", digits=2, good=score))
     return rows
 
 

@@ -110,7 +110,7 @@ def _shard(
         [shard.name, i, keys[i], round(float(confidence[i]), 6)] for i in good
     ]
     ranks = rng.permutation(len(entries))
-    report = ShardReport(
+    return ShardReport(
         shard.name,
         read=n,
         written=ok,
@@ -153,7 +153,6 @@ def _shard(
             "microseconds": {"read": 40_000, "decode": 300_000, "model": 700_000, "write": 9_000},
         },
     )
-    return report
 
 
 def _counts(rng: np.random.Generator, n: int) -> tuple[Any, Any]:
