@@ -66,7 +66,8 @@ def calibration(bins: Sequence[tuple[float, float, int]], label: str) -> Markup:
     )
     largest = max([count for _, _, count in bins] or [1])
     shown = [row for row in bins if row[2]]
-    for (x1, y1, _), (x2, y2, _) in pairwise(shown):
+    enough = sum(count for _, _, count in shown) / 10_000  # a line through fewer would be noise
+    for (x1, y1, _), (x2, y2, _) in pairwise([row for row in shown if row[2] >= enough]):
         parts.append(
             Markup(
                 '<line class="line l0" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
