@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from pipeline import __version__, check_flags, evaluate_flags, train_flags
+from pipeline import __version__, check_flags, evaluate_flags, report_flags, train_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
@@ -69,26 +69,6 @@ A file is the mask of an image when it has its name with _mask before the extens
 (a.jpg, a_mask.png), or its path with the folder images replaced by masks
 (images/a.jpg, masks/a.png). Every image is decoded once; broken ones are listed, not packed."""
 
-_REPORT = """\
-The page of a run, made anew, or of a run compared with another one.
-
-  pixelmill report out/
-  pixelmill report out/ last_week/ --output comparison.html
-
-Every run ends with its page, OUT/report.html. With a second run it is shown what moved from that to
-this one: totals, class shares, drift, and the images whose masks differ most. The page is one file
-that needs no network. A run that is under way is shown as far as it is."""
-
-_EXPORT = """\
-Images and masks of a run, in the form that another tool opens.
-
-  pixelmill export --format coco_panoptic run/ coco/
-
-RUN is of segment, or of pack with masks. OUT is a new folder; nothing is ever replaced.
-hf_imagefolder: Hugging Face datasets, metadata.jsonl with mask_file_name. coco_panoptic and
-coco_rle: COCO's JSON, a segment for each class in an image. cvat: "Segmentation mask 1.1".
-croissant: as hf_imagefolder, with Croissant metadata."""
-
 _INSPECT = """\
 What a SavedModel takes and gives, and how to run it. It is read, not run.
 
@@ -150,8 +130,9 @@ def parser() -> Parser:
     _add_no_auth(train)
     _add_verbose(train)
 
-    _add_report(commands)
-    _add_export(commands)
+    for command in (report_flags.add_report(commands), report_flags.add_export(commands)):
+        _add_no_auth(command)
+        _add_verbose(command)
 
     inspect = commands.add_parser("inspect", description=_INSPECT)
     inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel, or of versions")
@@ -180,30 +161,6 @@ def parser() -> Parser:
     demo.add_argument("--digits", type=positive, default=1000, help="to generate, default 1000")
     _add_verbose(demo)
     return top
-
-
-def _add_report(commands: Any) -> None:
-    report = commands.add_parser("report", description=_REPORT)
-    report.add_argument("run", metavar="RUN", help="folder of the run")
-    report.add_argument("other", metavar="RUN2", nargs="?", help="what it is compared with")
-    report.add_argument(
-        "--output", metavar="FILE", help="default RUN/report.html, or RUN/comparison.html"
-    )
-    _add_no_auth(report)
-    _add_verbose(report)
-
-
-def _add_export(commands: Any) -> None:
-    export = commands.add_parser("export", description=_EXPORT)
-    export.add_argument(
-        "--format",
-        required=True,
-        choices=("hf_imagefolder", "coco_panoptic", "coco_rle", "cvat", "croissant"),
-    )
-    export.add_argument("run", metavar="RUN", help="folder of the run")
-    export.add_argument("output", metavar="OUT", help="new folder for the export")
-    _add_no_auth(export)
-    _add_verbose(export)
 
 
 def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True) -> None:
