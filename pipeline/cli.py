@@ -52,6 +52,8 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
         return _say(f"unknown: {' '.join(rest)}; `pixelmill {parsed.command} --help`", CANNOT_START)
     commands = {
         "train": _train,
+        "report": _report,
+        "export": _export,
         "inspect": _inspect,
         "status": _status,
         "verify": _verify,
@@ -135,6 +137,26 @@ def _inspect(parsed: argparse.Namespace) -> int:
     from pipeline.inspect_model import inspect
 
     print(inspect(parsed.model, parsed.tags, parsed.write_card, parsed.json))
+    return DONE
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    import_tensorflow()
+    from pipeline.report import run_report
+
+    runs = [_place(run) for run in (parsed.run, parsed.other) if run is not None]
+    output = None if parsed.output is None else paths.absolute(parsed.output)
+    print(f"report: {run_report(runs[0], runs[1] if parsed.other else None, output)}")
+    return DONE
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    import_tensorflow()
+    from pipeline.exports.job import run_export
+
+    out = paths.absolute(parsed.output)
+    count = run_export(_place(parsed.run), out, parsed.format)
+    print(f"export: {count:,} images with masks -> {out}")
     return DONE
 
 

@@ -3,7 +3,14 @@
 import argparse
 from typing import Any
 
-from pipeline import __version__, augment_flags, check_flags, evaluate_flags, train_flags
+from pipeline import (
+    __version__,
+    augment_flags,
+    check_flags,
+    evaluate_flags,
+    report_flags,
+    train_flags,
+)
 from pipeline.dataflow import flags as launch_flags
 from pipeline.flag_values import (
     field_value,
@@ -30,6 +37,8 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill augment   more training examples of what is new, by a recipe, on a schedule
   pixelmill plan      what a launch of one of these would do, before workers are paid for
   pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
+  pixelmill report    the page of a run, or of one run compared with another
+  pixelmill export    images and masks in the form of another tool
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
   pixelmill verify    whether a run is whole: every shard, size and checksum
@@ -143,6 +152,10 @@ def parser() -> Parser:
     train_flags.add_flags(train)
     _add_no_auth(train)
     _add_verbose(train)
+
+    for command in (report_flags.add_report(commands), report_flags.add_export(commands)):
+        _add_no_auth(command)
+        _add_verbose(command)
 
     inspect = commands.add_parser("inspect", description=_INSPECT)
     inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel, or of versions")

@@ -24,23 +24,63 @@ _APART = 16  # between two marks, so that their texts do not touch
 
 
 class Drawing(NamedTuple):
-    """A histogram with its words; `mean` as it is to be read."""
+    """A histogram with its words; `mean` as it is to be read, `other_mean` of another run."""
 
     title: str
     text: str
     mean: str
     svg: Markup
+    other_mean: str = ""
 
 
-def drawings(sums: Mapping[str, Any]) -> list[Drawing]:
-    """The histograms among the sums of a run that a person wants to see."""
+def drawings(sums: Mapping[str, Any], other: Mapping[str, Any] | None = None) -> list[Drawing]:
+    """The histograms among the sums of a run that a person wants to see; those of another run as
+    outlines."""
     found = []
     for name, top, title, text in _HISTOGRAMS:
         if name in sums:
             mean = top * histogram_mean(sums[name])
-            svg = histogram(sums[name], top, mean, f"Histogram: {title}, {text}")
-            found.append(Drawing(title, text, f"{mean:.3f}" if top == 1 else f"{mean:.0f}", svg))
+            beside = (other or {}).get(name, ())
+            svg = histogram(
+                sums[name], top, mean, f"Histogram: {title}, {text}, mean {mean:.3g}", beside
+            )
+            read = "{:.3f}" if top == 1 else "{:.0f}"
+            other_mean = read.format(top * histogram_mean(beside)) if beside else ""
+            found.append(Drawing(title, text, read.format(mean), svg, other_mean))
+    for name, title in (("widths", "Widths"), ("heights", "Heights")):
+        if len(sums.get(name, ())) > 1:
+            found.append(_sizes(sums[name], (other or {}).get(name, {}), title))
     return found
+
+
+def _sizes(counts: Mapping[str, int], other: Mapping[str, int], title: str) -> Drawing:
+    """Widths or heights of the images, {"480": 3}, from zero to the largest."""
+    sizes = {int(size): n for size, n in counts.items()}
+    beside = {int(size): n for size, n in other.items()}
+    top = max([*sizes, *beside])
+    bins, others = [0] * _BINS, [0] * _BINS
+    for size, n in sizes.items():
+        bins[min(_BINS - 1, size * _BINS // top)] += n
+    for size, n in beside.items():
+        others[min(_BINS - 1, size * _BINS // top)] += n
+
+    def mean(of: Mapping[int, int]) -> float:
+        return sum(size * n for size, n in of.items()) / sum(of.values())
+
+    svg = histogram(
+        bins,
+        top,
+        mean(sizes),
+        f"Histogram: {title} of images, up to {top} pixels",
+        others if beside else (),
+    )
+    return Drawing(
+        title,
+        "of the images in pixels",
+        f"{mean(sizes):.0f}",
+        svg,
+        f"{mean(beside):.0f}" if beside else "",
+    )
 
 
 def bar(share: float) -> Markup:
@@ -53,7 +93,37 @@ def bar(share: float) -> Markup:
     ).format(length)
 
 
-def histogram(counts: Sequence[int], top: float, mean: float, label: str) -> Markup:
+def sway(share: float) -> Markup:
+    """A bar from the middle of its place: to the left below zero, to the right above, -1 to 1."""
+    length = 50 * min(1.0, abs(share))
+    return Markup(
+        '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="track" width="100" height="8"/>'
+        '<rect class="{}" x="{:.3f}" width="{:.3f}" height="8"/></svg>'
+    ).format("less" if share < 0 else "bin", 50 - length if share < 0 else 50, length)
+
+
+def strip(shares: Sequence[tuple[str, str, float]]) -> Markup:
+    """(name, colour, share) side by side in one bar; those under a thousandth are left out."""
+    parts, at = [], 0.0
+    for name, color, share in shares:
+        if share >= 0.001:
+            parts.append(
+                Markup(
+                    '<rect x="{:.2f}" width="{:.2f}" height="14" fill="{}"><title>{}: {:.1%}'
+                    "</title></rect>"
+                ).format(1000 * at, 1000 * share, color, name[:80], share)
+            )
+            at += share
+    return Markup(
+        '<svg class="shares" viewBox="0 0 1000 14" preserveAspectRatio="none" aria-hidden="true">{}'
+        "</svg>"
+    ).format(Markup("").join(parts))
+
+
+def histogram(
+    counts: Sequence[int], top: float, mean: float, label: str, other: Sequence[int] = ()
+) -> Markup:
     """A histogram whose heights grow with the square root, so that rare values stay visible.
 
     Args:
@@ -61,10 +131,11 @@ def histogram(counts: Sequence[int], top: float, mean: float, label: str) -> Mar
         top: the largest value.
         mean: marked by a line; not a number for none.
         label: what it shows, for those who cannot see it.
+        other: counts of another run in the same steps, drawn as an outline.
     """
-    bins = rebin(counts, _BINS)
-    total = max(1, sum(bins))
-    highest = max(*bins, 1) / total
+    bins, beside = rebin(counts, _BINS), rebin(other, _BINS) if len(other) else []
+    total, beside_total = max(1, sum(bins)), max(1, sum(beside))
+    highest = max(max(bins) / total, max([0, *beside]) / beside_total, 1 / total)
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     step = width / len(bins)
     baseline = _TOP + height
@@ -97,6 +168,10 @@ def histogram(counts: Sequence[int], top: float, mean: float, label: str) -> Mar
                     *(top * i / len(bins), top * (i + 1) / len(bins), 100 * count / total),
                 )
             )
+    if beside:
+        rises = [f"V{baseline - rise(n / beside_total):.2f}h{step:.2f}" for n in beside]
+        path = f"M{_LEFT} {baseline}{''.join(rises)}V{baseline}"
+        parts.append(Markup('<path class="outline" d="{}"/>').format(path))
     if not math.isnan(mean):
         x = _LEFT + width * min(1.0, max(0.0, mean / top))
         parts.append(

@@ -1,73 +1,108 @@
-"""The run's one page, OUT/report.html: what was done, how it looks, and what went wrong."""
+"""A run's one page, report.html: what was done, how it looks, what went wrong, and how it compares.
+
+`pixelmill report` makes it of any run, or of one compared with another; every run ends with one.
+"""
 
 import dataclasses
 import json
 import logging
-import math
 import os
 import re
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
-from pipeline import plots
-from pipeline.gallery import Gallery, Place
+from models.errors import UserError
+from pipeline import plots, report_parts
+from pipeline.gallery import Gallery
+from pipeline.report_compared import Compared, compare
+from pipeline.report_evaluated import EvaluatedGallery, evaluated_scores, evaluated_sheets
 from pipeline.report_generated import generated_pictures
-from pipeline.run_files import LEGEND, REPORT, RUN, default_color, read_metrics, read_plan
+from pipeline.report_scores import trained_scores
+from pipeline.run_files import (
+    COMPARISON,
+    LEGEND,
+    METRICS,
+    REPORT,
+    RUN,
+    default_color,
+    metrics_of,
+    read_metrics,
+    read_plan,
+    read_run,
+)
+from pipeline.thumbnails import within_budget
 from transforms import storage
 from transforms.augmentation.filters import REASONS as LEFT_OUT_REASONS
-from transforms.commits import read_commits
+from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
 from transforms.failures import REASONS
 from transforms.inputs import Plan
 from transforms.sources import FeatureNames
 
-_PICTURES = 8  # of each kind
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_STAGES = {
-    "read": "reading files and records",
-    "decode": "decoding images",
-    "wait": "waiting for decoded images",
-    "model": "running the model",
-    "check": "fingerprints of what was made",
-    "change": "changing copies by the recipe",
-    "encode": "encoding the results",
-    "write": "writing files",
-    "commit": "committing shards",
+_PICTURE_BYTES = 8_000_000  # of the page's 10 MB
+_TITLES = {
+    "segment": "Segmentation",
+    "pack": "Packing",
+    "generate": "Generation",
+    "describe": "Reference",
+    "evaluate": "Evaluation",
+    "augment": "Augmentation",
 }
-_QUANTILES = (("widths", "Width, px"), ("heights", "Height, px"), ("image_bytes", "File size, kB"))
+_ALTS = {
+    "image": "Image",
+    "mask": "Mask of",
+    "overlay": "Mask laid over",
+    "label": "Label of",
+    "other": "Mask of the other run of",
+    "difference": "Where both differ in",
+}
+_CAPTIONS = {
+    "image": "image",
+    "mask": "mask",
+    "overlay": "overlay",
+    "label": "label",
+    "other": "mask of B",
+    "difference": "difference",
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """How the run ended: level "good", "warn" or "bad", a headline, and what to do."""
+class Section(NamedTuple):
+    """A section of the page; one that stands in another's template has none itself."""
 
-    level: str
-    headline: str
-    advice: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One record on a contact sheet; `confidence` is None when the model gives none."""
-
-    place: Place
-    key: str
-    confidence: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Sheet:
-    """A contact sheet: why these records were chosen, and which."""
-
+    id: str
     title: str
-    text: str
-    entries: Sequence[Entry]
+    template: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A run as its files tell of it.
+
+    Attributes:
+        out: its folder.
+        run: content of run.json.
+        metrics: content of metrics.json; of a run that is under way, of its commit records.
+        plan: None for a training.
+        colors: of the classes, by id.
+        gallery: its pictures; None for a training.
+    """
+
+    out: str
+    run: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    plan: Plan | None
+    colors: Mapping[int, str]
+    gallery: Gallery | None
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.out.rstrip("/")) or self.out
 
 
 def write_report(out: str) -> None:
@@ -79,42 +114,225 @@ def write_report(out: str) -> None:
         OSError: OUT cannot be written.
     """
     try:
-        page = _render(out)
+        page = render(load(out))
     except Exception as error:  # files that are not there, or not as this version writes them
         logging.getLogger(__name__).exception("the report of %s could not be made", out)
         page = _apology(error)
     storage.write(out, REPORT, page.encode("utf-8", "replace"))
 
 
-def _apology(error: Exception) -> str:
-    return Markup(
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>No report</title></head>'
-        "<body><h1>No report</h1><p>The run's numbers are in metrics.json. The report could not be "
-        "made of them: {}: {}</p></body></html>\n"
-    ).format(type(error).__name__, error)
+def run_report(out: str, other: str | None, output: str | None) -> str:
+    """`pixelmill report`. Returns where the page is.
+
+    Args:
+        out, other: folders of runs; the second is what the first is compared with.
+        output: the file; default OUT/report.html, or OUT/comparison.html of two runs.
+
+    Raises:
+        UserError: one is no run, or the two cannot be compared.
+        OSError: the page cannot be written.
+    """
+    this = load(out)
+    try:
+        page = render(this, None if other is None else load(other))
+    except (KeyError, ValueError, TypeError, jinja2.TemplateError) as error:
+        raise UserError(
+            f"the report of {out} cannot be made, its files are not as this version writes them: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    folder, name = os.path.split(output or os.path.join(out, COMPARISON if other else REPORT))
+    if not name:
+        raise UserError(f"--output={output} is a folder; name a file, such as report.html")
+    storage.write(folder, name, page.encode("utf-8", "replace"))
+    return os.path.join(folder, name)
 
 
-def _render(out: str) -> str:
-    metrics, plan = read_metrics(out), read_plan(out)
+def load(out: str) -> Loaded:
+    """Reads a run. Raises RunError, UserError, OSError."""
+    stored = read_run(out)
+    if stored is None:
+        raise UserError(f"{out} holds no run of pixelmill: there is no {RUN}")
     run = _read_json(out, RUN)
-    created = datetime.fromtimestamp(run["clock"]["created"], UTC)
-    sums, named = metrics["sums"], metrics["metrics"]
     colors = _colors(out)
-    sheets = contact_sheets(metrics["highlights"])
-    gallery = _gallery(out, run, plan, colors)
-    pictures = gallery.cells({entry.place for sheet in sheets for entry in sheet.entries})
-    classes = [
-        {**row, "color": colors[row["id"]]}
-        for row in sorted(named.get("classes", []), key=lambda row: -row["pixels"])
-    ]
-    busy_s = busy_seconds(out, plan)
+    if stored.job.startswith("train"):
+        if not storage.is_file(os.path.join(out, METRICS)):
+            raise UserError(f"the training in {out} has not ended; `pixelmill status {out}`")
+        return Loaded(out, run, read_metrics(out), None, colors, None)
+    plan = read_plan(out)
+    identity = run["identity"]
+    gallery = Gallery(
+        out=out,
+        job=run["job"],
+        shards={shard.name: shard for shard in plan.shards},
+        names=FeatureNames(**identity.get("features", {})),
+        policy=DecodePolicy(**identity.get("decode", {})),
+        colors=colors,
+    )
+    if storage.is_file(os.path.join(out, METRICS)):
+        return Loaded(out, run, read_metrics(out), plan, colors, gallery)
+    planned = {shard.name for shard in plan.shards}
+    totals = committed_totals(out, committed_names(out) & planned, 1.0, stored.digest)
+    legend = _read_json(out, LEGEND) if storage.is_file(os.path.join(out, LEGEND)) else None
+    return Loaded(out, run, metrics_of(totals, len(planned), legend), plan, colors, gallery)
+
+
+def render(this: Loaded, other: Loaded | None = None) -> str:
+    """The page of a run, compared with another one if given.
+
+    Raises:
+        UserError: the two cannot be compared.
+        KeyError, ValueError, OSError: files are not as this version writes them.
+    """
+    created = datetime.fromtimestamp(this.run["clock"]["created"], UTC)
+    compared = None if other is None else _compare(this, other)
+    common = {
+        "run": this.run,
+        "created": f"{created:%d %B %Y, %H:%M} UTC".lstrip("0"),
+        "title": _TITLES.get(this.run["job"], this.run["job"].capitalize()),
+        "model": os.path.basename(str(this.run["notes"].get("model") or "").rstrip("/")),
+        "settings": report_parts.flat(this.run["identity"]),
+        "metrics": this.metrics,
+        "compared": compared,
+        "alts": _ALTS,
+        "captions": _CAPTIONS,
+        "card": None,
+    }
+    view = _trained(this) if this.plan is None else _made(this, compared, other)
+    return _environment().get_template("page.html.j2").render(common | view)
+
+
+def _trained(this: Loaded) -> dict[str, Any]:
+    scores = trained_scores(this.out, this.run["job"], this.metrics, this.colors)
+    left_out = len(this.metrics["left_out"])
+    examples = sum(this.metrics["examples"].values())
+    return {
+        "verdict": report_parts.Verdict(
+            "warn" if left_out else "good",
+            f"Trained for {this.metrics['epochs']:,} epochs",
+            f"{examples:,} examples; epoch {this.metrics['best_epoch']:,} is the one that was kept."
+            + (f" {left_out:,} examples were left out, see metrics.json." if left_out else ""),
+        ),
+        "scores": scores,
+        "sections": [
+            Section("scores", "Scores", "scores.html.j2"),
+            Section("run", "Run", "run.html.j2"),
+        ],
+    }
+
+
+def _made(this: Loaded, compared: Compared | None, other: Loaded | None) -> dict[str, Any]:
+    """What the page shows of a run over shards."""
+    assert this.plan is not None and this.gallery is not None
+    metrics, run = this.metrics, this.run
+    sums, named, records = metrics["sums"], metrics["metrics"], metrics["records"]
     card, names, shown = metrics.get("scorecard"), [], None
     if card is not None:
         names = list(run["identity"]["model"]["classes"])
         names = names or list(run["identity"]["checks"].get("verifier", {}).get("classes", ()))
-        shown = generated_pictures(out, plan, card, gallery, names)
+        shown = generated_pictures(this.out, this.plan, card, this.gallery, names)
+    sheets = report_parts.contact_sheets(metrics["highlights"])
+    scores = None
+    gallery: Gallery | EvaluatedGallery = this.gallery
+    if run["job"] == "evaluate":
+        scores = evaluated_scores(metrics, this.colors)
+        sheets = evaluated_sheets(metrics, sheets)
+        gallery = EvaluatedGallery(this.out, run["identity"], run["notes"], this.gallery)
+    pictures = gallery.cells({entry.place for sheet in sheets for entry in sheet.entries})
+    examples = metrics["highlights"].get("failures", {})
+    failed = this.gallery.failures({(r[0], r[1]) for rows in examples.values() for r in rows})
+    classes = [
+        {**row, "color": this.colors.get(row["id"], default_color(row["id"]))}
+        for row in sorted(named.get("classes", []), key=lambda row: -row["pixels"])
+    ]
+    busy_s = report_parts.busy_seconds(this.out, this.plan)
+    found = [row for row in classes if row["pixels"]]
+    labels = named.get("labels", []) if records["written"] else []
+    drawings = plots.drawings(sums, None if other is None else other.metrics["sums"])
+    quantiles = report_parts.quantile_rows(named)
+    verdict = report_parts.verdict(metrics)
+    if compared is not None:
+        moved = [row.title for row in compared.drifts if row.level != "good"]
+        verdict = report_parts.with_drift(verdict, moved, compared.name)
+    return {
+        "verdict": verdict,
+        "records": records,
+        "shards": metrics["shards"],
+        "packing": run["job"] == "pack",
+        "making": run["job"] == "generate",
+        "scoring": run["job"] == "evaluate",
+        "recipe": run["job"] == "augment",
+        "left_out_reasons": LEFT_OUT_REASONS,
+        "drift": named.get("drift"),
+        "card": card,
+        "scores": scores,
+        "names": names,
+        "shown": shown,
+        "busy_s": busy_s,
+        "images_per_s": records["read"] / busy_s if busy_s else None,
+        "sheets": [
+            (sheet, max(len(pictures[entry.place]) for entry in sheet.entries)) for sheet in sheets
+        ],
+        "pictures": within_budget(pictures, _PICTURE_BYTES),
+        "pictures_text": report_parts.pictures_text(run, metrics),
+        "failed_pictures": failed,
+        "found": found,
+        "strip": plots.strip([(r["name"], r["color"], r["pixel_share"]) for r in found[:40]]),
+        "absent": [row for row in classes if not row["pixels"]],
+        "labels": labels,
+        "plots": drawings,
+        "stages": report_parts.stages(metrics["clock"]["microseconds"]),
+        "quantiles": quantiles,
+        "kinds": {
+            name: report_parts.ranked(sums.get(name, {}))
+            for name in ("formats", "modes", "orientations")
+        },
+        "reasons": REASONS,
+        "sections": [
+            Section(name, title, f"{name}.html.j2")
+            if name != "scorecard"
+            else Section(name, title, "generated.html.j2")
+            for name, title, there in (
+                ("comparison", "Comparison", compared),
+                ("scores", "Scores", scores),
+                ("drift", "Drift", named.get("drift")),
+                ("scorecard", "Scorecard", card),
+                ("totals", "Totals", True),
+                ("recipe", "Recipe", run["job"] == "augment"),
+                ("pictures", "Pictures", sheets),
+                ("classes", "Classes", found),
+                ("labels", "Labels", labels),
+                ("distributions", "Distributions", drawings),
+                ("failures", "Failures", True),
+                ("time", "Time", True),
+                ("input", "Input", quantiles),
+                ("shards", "Shards", True),
+                ("run", "Run", True),
+            )
+            if there
+        ],
+    }
+
+
+def _compare(this: Loaded, other: Loaded) -> Compared:
+    if this.run["job"] != other.run["job"]:
+        raise UserError(
+            f"{this.out} is of job {this.run['job']!r}, {other.out} of {other.run['job']!r}; "
+            "only runs of one job can be compared"
+        )
+    if this.plan is None or this.gallery is None or other.gallery is None:
+        raise UserError("trainings cannot be compared yet; evaluate their models and compare those")
+    runs = (this.run, other.run)
+    return compare(
+        (this.name, other.name) if this.name != other.name else (this.out, other.out),
+        (this.metrics, other.metrics),
+        (this.gallery, other.gallery),
+        [report_parts.flat(run["identity"] | {"versions": run["versions"]}) for run in runs],
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -126,142 +344,18 @@ def _render(out: str) -> str:
         size=plots.size_text,
         seconds=plots.seconds_text,
         bar=plots.bar,
+        sway=plots.sway,
+        ranked=report_parts.ranked,
     )
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        created=f"{created:%d %B %Y, %H:%M} UTC".lstrip("0"),
-        model=os.path.basename(str(run["notes"].get("model", "")).rstrip("/")),
-        settings=_flat(run["identity"]),
-        metrics=metrics,
-        verdict=verdict(metrics),
-        card=card,
-        names=names,
-        shown=shown,
-        busy_s=busy_s,
-        images_per_s=metrics["records"]["read"] / busy_s if busy_s else None,
-        sheets=sheets,
-        pictures=pictures,
-        found=[row for row in classes if row["pixels"]],
-        absent=[row for row in classes if not row["pixels"]],
-        labels=named.get("labels", []) if metrics["records"]["written"] else [],
-        plots=plots.drawings(sums),
-        stages=_stages(metrics["clock"]["microseconds"]),
-        quantiles=_quantile_rows(named),
-        kinds={name: _ranked(sums.get(name, {})) for name in ("formats", "modes", "orientations")},
-        reasons=REASONS,
-        left_out_reasons=LEFT_OUT_REASONS,
-    )
+    return environment
 
 
-def verdict(metrics: Mapping[str, Any]) -> Verdict:
-    """Judges a run by the content of metrics.json."""
-    shards, records = metrics["shards"], metrics["records"]
-    if shards["committed"] < shards["planned"]:
-        return Verdict(
-            "bad",
-            f"Not complete: {shards['committed']:,} of {shards['planned']:,} shards are done",
-            "Give the same command again: it goes on with the missing shards and keeps the others. "
-            "Errors of shards stand under Shards.",
-        )
-    if not metrics["complete"]:
-        return Verdict(
-            "bad",
-            "Not complete: the counts do not add up",
-            f"{records['read']:,} images were read, but {records['written']:,} written and "
-            f"{records['failed']:,} failed. pixelmill verify names the shard to do again.",
-        )
-    if shards["over_budget"]:
-        return Verdict(
-            "warn",
-            f"Complete, over budget: {records['failed']:,} of {records['read']:,} images failed",
-            f"Shards with more failures than --max_failed_fraction allows: "
-            f"{shards['over_budget']:,} of {shards['planned']:,}. What did not fail is done. The "
-            "reasons stand under Failures; if they are acceptable, give the same command with a "
-            "higher --max_failed_fraction: nothing is computed again.",
-        )
-    if records.get("over_budget"):
-        return Verdict(
-            "warn",
-            f"Complete, over budget: {records['failed']:,} of {records['read']:,} images failed",
-            "That is more than --max_failed_fraction allows for the run, though not for any shard "
-            "alone: in small shards one may fail. The reasons stand under Failures.",
-        )
-    if not records["read"]:
-        return Verdict("warn", "Complete, but the input held no images", "Check --input.")
-    if records["failed"]:
-        return Verdict(
-            "good",
-            "Complete",
-            f"{records['failed']:,} of {records['read']:,} images failed, within the budget.",
-        )
-    bad = [f["name"].lower() for f in findings_of(metrics) if f["level"] == "bad"]
-    if bad:
-        return Verdict(
-            "warn",
-            f"Complete, but the scorecard warns of {', '.join(bad)}",
-            f"All {records['read']:,} pictures were made; what they are worth, the scorecard says.",
-        )
-    return Verdict("good", "Complete", f"All {records['read']:,} images were processed.")
-
-
-def findings_of(metrics: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
-    """Findings of the scorecard; none for a run without one."""
-    found: Sequence[Mapping[str, str]] = (metrics.get("scorecard") or {}).get("findings", ())
-    return found
-
-
-def contact_sheets(highlights: Mapping[str, Any]) -> list[Sheet]:
-    """Chooses what to show from the highlights of metrics.json."""
-    sample = [_entry(row) for row in highlights.get("sample", ())]
-    unsure = [_entry(row) for row in highlights.get("unsure", ())]
-    if len(sample) <= _PICTURES:
-        return [Sheet("All images", "The run is small enough to show every one.", sample)]
-    drawn = Sheet("Random", "Drawn by chance, whatever the result.", sample[:_PICTURES])
-    ranks = [entry.confidence for entry in sample if entry.confidence is not None]
-    if not ranks:
-        return [drawn]
-    median = statistics.median(ranks)
-    middle = plots.percent_text(median)
-    others = sample[_PICTURES:] if len(sample) >= 2 * _PICTURES else sample
-    typical = sorted(others, key=lambda entry: abs((entry.confidence or 0.0) - median))
-    return [
-        Sheet(
-            "Typical",
-            f"Mean confidence nearest to {middle}, the median of a random sample.",
-            typical[:_PICTURES],
-        ),
-        Sheet("Least confident", "The lowest mean confidence of the run.", unsure[:_PICTURES]),
-        drawn,
-    ]
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    _, shard, index, key, confidence = row
-    return Entry((shard, index), key, confidence)
-
-
-def busy_seconds(out: str, plan: Plan) -> float:
-    """Time during which shards were under way, pauses between runs left out; 0 when unknown."""
-    names = [shard.name for shard in plan.shards]
-    clocks = [report.clock for report in read_commits(out, names, skip_bad=True)]
-    spans = [(c["started"], c["committed"]) for c in clocks if "started" in c and "committed" in c]
-    busy, until = 0.0, -math.inf
-    for start, end in sorted(spans):
-        busy += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return busy
-
-
-def _gallery(out: str, run: Mapping[str, Any], plan: Plan, colors: Mapping[int, str]) -> Gallery:
-    identity = run["identity"]
-    return Gallery(
-        out=out,
-        job=run["job"],
-        shards={shard.name: shard for shard in plan.shards},
-        names=FeatureNames(**identity.get("features", {})),
-        policy=DecodePolicy(**identity.get("decode", {})),
-        colors=colors,
-    )
+def _apology(error: Exception) -> str:
+    return Markup(
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>No report</title></head>'
+        "<body><h1>No report</h1><p>The run's numbers are in metrics.json. The report could not be "
+        "made of them: {}: {}</p></body></html>\n"
+    ).format(type(error).__name__, error)
 
 
 def _colors(out: str) -> dict[int, str]:
@@ -277,38 +371,3 @@ def _colors(out: str) -> dict[int, str]:
 def _read_json(out: str, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(storage.read_bytes(os.path.join(out, name)))
     return found
-
-
-def _stages(microseconds: Mapping[str, int]) -> list[tuple[str, str, float, float]]:
-    """(stage, what it does, seconds, share of the longest) in the order of the work."""
-    longest = max([1, *microseconds.values()])
-    return [
-        (name, _STAGES.get(name, ""), us / 1e6, us / longest)
-        for name, us in microseconds.items()
-        if us
-    ]
-
-
-def _quantile_rows(named: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    rows = []
-    for name, title in _QUANTILES:
-        if values := named.get(f"{name}_quantiles"):
-            scale, digits = (1000, 1) if name == "image_bytes" else (1, 0)
-            rows.append((title, [f"{value / scale:,.{digits}f}" for value in values.values()]))
-    return rows
-
-
-def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """(dotted name, value) of nested settings; the classes have a table of their own."""
-    rows: list[tuple[str, str]] = []
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{name}.")
-        elif name not in ("classes", "colors"):
-            shown = value if isinstance(value, str) else json.dumps(value)
-            rows.append((f"{prefix}{name}", shown))
-    return rows

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from models.loading import import_tensorflow
-from pipeline.gallery import Cell, Gallery, Place, thumbnail
+from pipeline.gallery import Gallery, Place
 from pipeline.run_files import read_plan
+from pipeline.thumbnails import Cell, thumbnail
 from transforms import storage
 from transforms.guard import REFERENCE
 from transforms.inputs import Plan

@@ -28,12 +28,13 @@ FORMAT = 1
 RUN = commits.RUN
 PLAN, LEGEND = "plan.jsonl", "legend.json"
 METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
+COMPARISON = "comparison.html"  # with another run
 DUPLICATES = "duplicates.csv"  # pictures that repeat an earlier one
 PARTNERS, PARTNERS_INDEX = "partners.jsonl", "partners_index.jsonl"  # of what is evaluated
 # All that pixelmill ever makes in OUT, in the order of deletion: what says "done" goes first, and
 # run.json last, so that a deletion that was cut short leaves a run that can go on.
 OURS = (
-    *(SUCCESS, commits.METRICS, METRICS, REPORT),
+    *(SUCCESS, commits.METRICS, METRICS, REPORT, COMPARISON),
     *("masks", "images", "confidence", "features", "rejected", LEFT_OUT, "records"),
     *(RETRIES, "model"),
     *("rows", "unpaired", "unpaired.csv", PARTNERS, PARTNERS_INDEX),

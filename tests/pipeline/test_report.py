@@ -16,7 +16,8 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline import plots, run_files
-from pipeline.report import busy_seconds, contact_sheets, verdict, write_report
+from pipeline.report import write_report
+from pipeline.report_parts import busy_seconds, contact_sheets, verdict
 from transforms import pack, segment
 from transforms.clock import Clock
 from transforms.failures import Failure
@@ -30,6 +31,7 @@ from transforms.tfrecord import write_record
 HOSTILE = "<script>alert(1)</script>\"' onerror=x"
 HEIGHT, WIDTH = 30, 40
 VOID = {"meta", "img", "br"}
+SEEN = "What can be seen of "
 BROKEN = 1  # index of the record that fails in every shard
 
 
@@ -69,7 +71,14 @@ class Page(HTMLParser):
 
     @property
     def pictures(self) -> list[str]:
-        return [str(attributes["alt"]) for attributes in self.attributes("img")]
+        """Alternative texts of the contact sheets; `failed` has those of failed records."""
+        alts = [str(attributes["alt"]) for attributes in self.attributes("img")]
+        return [alt for alt in alts if not alt.startswith(SEEN)]
+
+    @property
+    def failed(self) -> list[str]:
+        alts = [str(attributes["alt"]) for attributes in self.attributes("img")]
+        return [alt for alt in alts if alt.startswith(SEEN)]
 
 
 def _picture(value: int) -> bytes:
@@ -204,10 +213,10 @@ def test_tells_everything(segmented: Path) -> None:
         "75.00%",
         "25.00%",
         "Width, px 40 40 40 40 40",
-        "truncated: 2 the file ends before the picture does",
+        "truncated the file ends before the picture does 2 5.00%",
     ):
         assert words in page.text
-    assert len(page.pictures) == 3 * 8 * 3
+    assert len(page.pictures) == 3 * 8 * 3 and len(page.failed) == 2
     assert len(page.attributes("svg")) >= 4 + 2
 
 
@@ -216,7 +225,8 @@ def test_shows_the_mask_of_the_right_record(tmp_path: Path) -> None:
     _segmented(tmp_path / "out", [shard], 4)
     page = _page(tmp_path / "out")
     assert sorted(page.pictures[::3]) == [f"Image in/{i:08d}" for i in (0, 2, 3)]
-    uris = [str(attributes["src"]) for attributes in page.attributes("img")]
+    shown = [found for found in page.attributes("img") if not str(found["alt"]).startswith(SEEN)]
+    uris = [str(found["src"]) for found in shown]
     for alt, image, mask in zip(page.pictures[::3], uris[::3], uris[1::3], strict=True):
         index = int(alt[-8:])
         assert abs(int(_pixels(image)[0, 0, 0]) - 10 * index) <= 2

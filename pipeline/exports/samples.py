@@ -1,0 +1,208 @@
+"""What is exported: the images of a run with their masks, one at a time, and its classes."""
+
+import dataclasses
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from PIL import Image
+
+from models.errors import UserError
+from models.loading import import_tensorflow
+from pipeline.run_files import LEGEND, RUN, read_plan, read_run
+from pipeline.run_files import legend as legend_of
+from transforms import storage
+from transforms.decode import DecodePolicy, decode
+from transforms.failures import Failure
+from transforms.inputs import Shard
+from transforms.png import encode_png
+from transforms.sink import FEATURES, records_path
+from transforms.sources import FeatureNames, read_shard
+from transforms.tfrecord import BadRecord, read_records
+
+tf = import_tensorflow()
+
+_KEPT = {"JPEG": "jpg", "PNG": "png"}  # formats that every consumer reads
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_NAME_LENGTH = 80
+
+
+@dataclasses.dataclass(frozen=True)
+class Class:
+    """A class: id in masks, name, and colour as (red, green, blue)."""
+
+    id: int
+    name: str
+    rgb: tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """An image with its mask.
+
+    Attributes:
+        name: path without extension, unique in the run, never leading out of a folder.
+        key: the record's name in the run.
+        image: encoded upright, JPEG or PNG.
+        extension: of the image, "jpg" or "png".
+        mask: class ids, uint8 or uint16 [H, W], of the image's size.
+    """
+
+    name: str
+    key: str
+    image: bytes
+    extension: str
+    mask: npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A run that can be exported."""
+
+    out: str
+    job: str
+    identity: Mapping[str, Any]
+    classes: tuple[Class, ...]
+    ignore_id: int
+
+    @property
+    def names(self) -> frozenset[int]:
+        return frozenset(row.id for row in self.classes)
+
+
+def open_source(out: str) -> Source:
+    """Looks at a run. Raises UserError when it has no images with masks."""
+    run = read_run(out)
+    if run is None:
+        raise UserError(f"{out} holds no run of pixelmill: there is no {RUN}")
+    if run.job not in ("segment", "pack") or (run.job == "pack" and not run.identity["masks"]):
+        raise UserError(
+            f"{out} is of job {run.job!r}{' without masks' if run.job == 'pack' else ''}; only "
+            "runs of segment, and of pack with masks, have images and masks to export"
+        )
+    found = _legend(out)
+    rows = tuple(Class(row["id"], row["name"], _rgb(row["color"])) for row in found["classes"])
+    return Source(out, run.job, run.identity, rows, found["ignore_id"])
+
+
+def samples(source: Source) -> Iterator[Sample]:
+    """Every image that has a mask, in the order of the run; one shard is open at a time.
+
+    Raises:
+        UserError: an image or mask is gone, or their sizes differ.
+        OSError: the storage failed.
+    """
+    for shard in read_plan(source.out).shards:
+        pairs = _packed(source, shard) if source.job == "pack" else _segmented(source, shard)
+        for pair in pairs:
+            yield _sample(source, f"{shard.name}#{pair[0]}", pair)
+
+
+def _sample(source: Source, place: str, pair: "_Pair") -> Sample:
+    _, key, name, image, mask = pair
+    try:
+        picture = decode(image, DecodePolicy(**source.identity.get("decode", {})))
+        with Image.open(io.BytesIO(mask)) as opened:
+            ids = np.asarray(opened)
+    except (Failure, OSError, ValueError) as error:
+        said = error.message if isinstance(error, Failure) else str(error)
+        raise UserError(f"{place} ({key}) cannot be exported: {said}") from error
+    facts = picture.facts
+    if ids.shape != facts.size_hw:
+        raise UserError(
+            f"{place} ({key}): the mask is {ids.shape[1]}x{ids.shape[0]}, the image "
+            f"{facts.size_hw[1]}x{facts.size_hw[0]}; other tools want equal sizes: segment with "
+            "--mask_size=image"
+        )
+    strange = sorted(set(np.unique(ids).tolist()) - source.names - {source.ignore_id})
+    if strange:
+        raise UserError(
+            f"{place} ({key}): the mask has the id {strange[0]}, which is no class of {LEGEND}"
+        )
+    if facts.format in _KEPT and facts.orientation == 1:
+        return Sample(name, key, image, _KEPT[facts.format], ids)
+    buffer = io.BytesIO()
+    Image.fromarray(picture.pixels).save(buffer, "PNG")
+    return Sample(name, key, buffer.getvalue(), "png", ids)
+
+
+def mask_png(mask: npt.NDArray[Any]) -> bytes:
+    """A mask as grey PNG of class ids."""
+    return encode_png(mask)
+
+
+_Pair = tuple[int, str, str, bytes, bytes]
+
+
+def _segmented(source: Source, shard: Shard) -> Iterator[_Pair]:
+    names = FeatureNames(**source.identity.get("features", {}))
+    good = _good(source.out, shard)
+    masks = None if shard.files else _examples(source.out, "masks", shard)
+    for record, load in read_shard(shard, names):
+        if record.index not in good:
+            continue
+        if masks is None:
+            path = f"masks/{record.output_name}.png"
+            mask = storage.read_bytes(os.path.join(source.out, path))
+        else:
+            mask = next(masks, {}).get(f"{FEATURES['masks']}/encoded", b"")
+        try:
+            if isinstance(load, Failure):
+                raise load
+            yield record.index, record.key, _name(shard, record.index, record.key), load(), mask
+        except Failure as failure:
+            raise UserError(
+                f"{shard.name}#{record.index} ({record.key}) was read by the run, but not now: "
+                f"{failure.message}"
+            ) from failure
+
+
+def _packed(source: Source, shard: Shard) -> Iterator[_Pair]:
+    rows = sorted(_good(source.out, shard).items())
+    for (index, key), features in zip(rows, _examples(source.out, "images", shard), strict=True):
+        mask = features.get(f"{FEATURES['masks']}/encoded")
+        if mask is not None:
+            image = features[f"{FEATURES['images']}/encoded"]
+            yield index, key, _name(shard, index, key), image, mask
+
+
+def _good(out: str, shard: Shard) -> dict[int, str]:
+    """Index and key of the records that did not fail."""
+    data = storage.read_bytes(os.path.join(out, records_path(shard.name)))
+    table = pq.read_table(io.BytesIO(data), columns=["index", "key", "status"])
+    return {row["index"]: row["key"] for row in table.to_pylist() if row["status"] == "ok"}
+
+
+def _examples(out: str, kind: str, shard: Shard) -> Iterator[dict[str, bytes]]:
+    path = os.path.join(out, kind, f"{shard.name}.tfrecord")
+    with storage.open_read(path) as file:
+        for data in read_records(file):
+            if isinstance(data, BadRecord):
+                raise UserError(f"{path}: {data.message}; `pixelmill verify {out}`")
+            features = tf.train.Example.FromString(data).features.feature
+            yield {n: f.bytes_list.value[0] for n, f in features.items() if f.bytes_list.value}
+
+
+def _name(shard: Shard, index: int, key: str) -> str:
+    if shard.files:  # checked when the plan was made: unique, and below the folder
+        return shard.files[index].output_name
+    stem = _UNSAFE.sub("_", os.path.splitext(os.path.basename(key))[0])[:_NAME_LENGTH]
+    return f"{shard.name}/{index:06d}-{stem.strip('.') or 'image'}"
+
+
+def _legend(out: str) -> dict[str, Any]:
+    path = os.path.join(out, LEGEND)
+    if storage.is_file(path):
+        found: dict[str, Any] = json.loads(storage.read_bytes(path))
+        return found
+    return legend_of([f"class_{i}" for i in range(255)])  # of packed masks: ids are all there is
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
