@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from models.errors import UserError
 from models.loading import import_tensorflow
@@ -43,6 +43,7 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
         return _say(f"unknown: {' '.join(rest)}; `pixelmill {parsed.command} --help`", CANNOT_START)
     commands = {
         "train": _train,
+        "study": _study,
         "inspect": _inspect,
         "status": _status,
         "verify": _verify,
@@ -75,14 +76,28 @@ def _job(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _train(parsed: argparse.Namespace) -> int:
     import_tensorflow()
     from pipeline.train_job import run_train
+
+    return _training(run_train, parsed, "from the last epoch")
+
+
+def _study(parsed: argparse.Namespace) -> int:
+    import_tensorflow()
+    from pipeline.study_job import run_study
+
+    return _training(run_study, parsed, "with the trainings that have not ended")
+
+
+def _training(
+    job: Callable[[argparse.Namespace], int], parsed: argparse.Namespace, goes_on: str
+) -> int:
     from pipeline.training import TrainingFailed
 
     try:
-        return run_train(parsed)
+        return job(parsed)
     except TrainingFailed as error:
         return _say(f"the training failed: {error}", NOT_GOOD)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on from the last epoch", INTERRUPTED)
+        return _say(f"interrupted; the same command goes on {goes_on}", INTERRUPTED)
 
 
 def _inspect(parsed: argparse.Namespace) -> int:

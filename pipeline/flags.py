@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from pipeline import __version__, check_flags, train_flags
+from pipeline import __version__, check_flags, study_flags, train_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
@@ -26,6 +26,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
   pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
   pixelmill pack      image files (and masks) into TFRecord shards
   pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
+  pixelmill study     whether augmented data help a training, with confidence intervals
   pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
   pixelmill status    how far a run is
   pixelmill verify    whether a run is whole: every shard, size and checksum
@@ -119,6 +120,11 @@ def parser() -> Parser:
     train_flags.add_flags(train)
     _add_no_auth(train)
     _add_verbose(train)
+
+    study = commands.add_parser("study", description=study_flags.DESCRIPTION)
+    study_flags.add_flags(study)
+    _add_no_auth(study)
+    _add_verbose(study)
 
     inspect = commands.add_parser("inspect", description=_INSPECT)
     inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel, or of versions")

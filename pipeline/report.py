@@ -8,15 +8,13 @@ import os
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from pipeline import plots
 from pipeline.gallery import Gallery, Place
+from pipeline.pages import created_text, page, settings_rows
 from pipeline.report_generated import generated_pictures
 from pipeline.run_files import LEGEND, REPORT, RUN, default_color, read_metrics, read_plan
 from transforms import storage
@@ -77,11 +75,11 @@ def write_report(out: str) -> None:
         OSError: OUT cannot be written.
     """
     try:
-        page = _render(out)
+        html = _render(out)
     except Exception as error:  # files that are not there, or not as this version writes them
         logging.getLogger(__name__).exception("the report of %s could not be made", out)
-        page = _apology(error)
-    storage.write(out, REPORT, page.encode("utf-8", "replace"))
+        html = _apology(error)
+    storage.write(out, REPORT, html.encode("utf-8", "replace"))
 
 
 def _apology(error: Exception) -> str:
@@ -95,7 +93,6 @@ def _apology(error: Exception) -> str:
 def _render(out: str) -> str:
     metrics, plan = read_metrics(out), read_plan(out)
     run = _read_json(out, RUN)
-    created = datetime.fromtimestamp(run["clock"]["created"], UTC)
     sums, named = metrics["sums"], metrics["metrics"]
     colors = _colors(out)
     sheets = contact_sheets(metrics["highlights"])
@@ -111,25 +108,12 @@ def _render(out: str) -> str:
         names = list(run["identity"]["model"]["classes"])
         names = names or list(run["identity"]["checks"].get("verifier", {}).get("classes", ()))
         shown = generated_pictures(out, plan, card, gallery, names)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=plots.count_text,
-        percent=plots.percent_text,
-        size=plots.size_text,
-        seconds=plots.seconds_text,
-        bar=plots.bar,
-    )
-    return environment.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
         run=run,
-        created=f"{created:%d %B %Y, %H:%M} UTC".lstrip("0"),
+        created=created_text(run),
         model=os.path.basename(str(run["notes"].get("model", "")).rstrip("/")),
-        settings=_flat(run["identity"]),
+        settings=settings_rows(run["identity"]),
         metrics=metrics,
         verdict=verdict(metrics),
         card=card,
@@ -297,15 +281,3 @@ def _quantile_rows(named: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """(dotted name, value) of nested settings; the classes have a table of their own."""
-    rows: list[tuple[str, str]] = []
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{name}.")
-        elif name not in ("classes", "colors"):
-            shown = value if isinstance(value, str) else json.dumps(value)
-            rows.append((f"{prefix}{name}", shown))
-    return rows

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.loading import import_tensorflow
 from pipeline.training import Trainee
-from transforms.training_data import Example, TrainingSet
+from transforms.training_data import Example, Examples
 
 tf = import_tensorflow()
 
@@ -59,12 +59,14 @@ class Trained:
         network: that gives the answers, with one picture as its input or none.
         served: the module to export.
         measure: of the network as it is.
+        settle: what a network needs after its last step, before it is measured.
     """
 
     trainee: Trainee
     network: keras.Model
     served: Any
     measure: Callable[[], Measured]
+    settle: Callable[[], None] = lambda: None
 
 
 def steps_of(count: int, settings: Settings) -> int:
@@ -79,7 +81,7 @@ def crops_of(size_hw: tuple[int, int], crop_px: int) -> int:
 
 
 def batches_of(
-    data: TrainingSet,
+    data: Examples,
     count: int,
     settings: Settings,
     target_shape: tuple[None, ...],
