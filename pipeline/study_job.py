@@ -61,10 +61,9 @@ def run_study(flags: argparse.Namespace) -> int:
         notes={name: getattr(flags, name) for name in SETS},
     )
     run_files.begin(out, run, data.plan, flags.overwrite)
-    prepare_keras(flags)
     study = Trainings(flags, out, run.digest, data, config, settings, shown)
     seeds = [settings.seed + number for number in range(flags.seeds)]
-    todo = [(arm, seed) for seed in seeds for arm in ARMS if arm not in data.left_out]
+    todo = [(arm, seed) for arm in ARMS for seed in seeds if arm not in data.left_out]
     _say(flags, data, f"{len(todo)} trainings of {settings.epochs * steps_an_epoch:,} steps")
     rows = study.rows(todo)
     numbers = {
@@ -130,10 +129,18 @@ class Trainings:
         if found:
             print(f"{len(found)} of {len(todo)} trainings are done already", flush=True)
         begin, made = time.monotonic(), 0
+        engine: tuple[str, keras.Model] | None = None
         for arm, seed in todo:
             if (arm, seed) in found:
                 continue
-            row = self._train(arm, seed)
+            if engine is None or engine[0] != arm:
+                engine = None
+                keras.backend.clear_session()  # else the graphs of all arms stay in memory
+            start = time.monotonic()
+            trained = self.trained(arm, seed, None if engine is None else engine[1])
+            engine = engine or (arm, trained.trainee.model)
+            row = self._row(arm, seed, trained)
+            row["clock"] = {"seconds": round(time.monotonic() - start, 3)}
             storage.write(self.out, self._path(arm, seed), json.dumps(row).encode() + b"\n")
             found[arm, seed] = row
             made += 1
@@ -156,23 +163,21 @@ class Trainings:
             ) from error
         return row if row.get("run") == self.digest else None
 
-    def _train(self, arm: str, seed: int) -> dict[str, Any]:
-        begin = time.monotonic()
-        trained = self.trained(arm, seed)
-        row: dict[str, Any] = {
-            "run": self.digest,
-            "arm": arm,
-            "seed": seed,
-            "test": self._confusion(trained, "test").tolist(),
-        }
-        if arm == "real":
-            row["augmented"] = self._confusion(trained, "augmented").tolist()
-        return row | {"clock": {"seconds": round(time.monotonic() - begin, 3)}}
+    def _row(self, arm: str, seed: int, trained: Trained) -> dict[str, Any]:
+        row: dict[str, Any] = {"run": self.digest, "arm": arm, "seed": seed}
+        for name in ("test", "augmented") if arm == "real" else ("test",):
+            row[name] = self._confusion(trained, name).tolist()
+        return row
 
-    def trained(self, arm: str, seed: int) -> Trained:
-        """A network after its last step. Raises TrainingFailed."""
-        keras.backend.clear_session()  # else the graphs of all trainings stay in memory
-        settings = Settings(**{**vars(self.settings), "seed": seed})
+    def trained(self, arm: str, seed: int, engine: keras.Model | None = None) -> Trained:
+        """A network after its last step. Raises TrainingFailed.
+
+        Args:
+            engine: another network of this arm that has been trained. Its compiled training step
+                is used again, which spares seconds and changes nothing.
+        """
+        prepare_keras(self.flags)
+        settings = dataclasses.replace(self.settings, seed=seed)
         trained = trainee_of(
             self.flags,
             self.data.mix(arm, self.shown),
@@ -182,7 +187,13 @@ class Trainings:
             config=self.config,
             settings=settings,
         )
-        training.train_through(trained.trainee, settings.epochs)
+        own = trained.trainee.model
+        if engine is not None:
+            training.copy_state(own, engine)
+        trainee = dataclasses.replace(trained.trainee, model=engine or own)
+        training.train_through(trainee, settings.epochs)
+        if engine is not None:
+            training.copy_state(engine, own)
         trained.settle()
         return trained
 

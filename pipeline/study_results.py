@@ -176,7 +176,7 @@ def readings(study: Mapping[str, Any]) -> list[tuple[str, str]]:
             "GAN-train",
             {
                 1: "Augmented pictures alone teach more than the real ones.",
-                0: "Augmented pictures alone teach as well as the real ones, as far as shown.",
+                0: "No difference is shown between training with augmented pictures alone and with the real ones.",
                 -1: "Augmented pictures alone do not replace the real ones: they are worse, less "
                 "varied, or wrongly labelled.",
             },
@@ -186,8 +186,8 @@ def readings(study: Mapping[str, Any]) -> list[tuple[str, str]]:
             {
                 1: "A network of real pictures reads the augmented ones better than new real ones: "
                 "they are easier, or near to those that it was trained with.",
-                0: "A network of real pictures reads the augmented ones as well as new real ones, "
-                "as far as shown.",
+                0: "No difference is shown between how a network of real pictures reads the "
+                "augmented ones and new real ones.",
                 -1: "A network of real pictures reads the augmented ones worse than new real ones: "
                 "they are harder, unlike real ones, or wrongly labelled.",
             },

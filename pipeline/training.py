@@ -106,6 +106,12 @@ def train_through(trainee: Trainee, epochs: int) -> None:
         _check_finite({"epoch": epoch + 1, **losses})
 
 
+def copy_state(source: keras.Model, target: keras.Model) -> None:
+    """Puts a model into the state of another of the same network: all that training changes."""
+    for old, new in zip(_variables(source), _variables(target), strict=True):
+        new.assign(old)
+
+
 def _fit(trainee: Trainee, epoch: int, bar: keras.callbacks.Callback) -> dict[str, float]:
     """One epoch; the losses. Raises TrainingFailed."""
     try:
