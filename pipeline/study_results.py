@@ -176,7 +176,8 @@ def readings(study: Mapping[str, Any]) -> list[tuple[str, str]]:
             "GAN-train",
             {
                 1: "Augmented pictures alone teach more than the real ones.",
-                0: "No difference is shown between training with augmented pictures alone and with the real ones.",
+                0: "No difference is shown between training with augmented pictures alone and with "
+                "the real ones.",
                 -1: "Augmented pictures alone do not replace the real ones: they are worse, less "
                 "varied, or wrongly labelled.",
             },
