@@ -1,7 +1,8 @@
 """What all trainings share: settings, what comes out, and the batches of an epoch."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from transforms.training_data import Example, Examples
 
 tf = import_tensorflow()
 
+_STACK_BYTES = 1 << 18
 _SHUFFLE = 256  # of examples that are read again in each epoch; shards are shuffled besides
 
 
@@ -98,17 +100,20 @@ def batches_of(
         times: how often an epoch shows an example.
     """
     signature = {
-        "image": tf.TensorSpec((None, None, 3), tf.uint8),
-        "target": tf.TensorSpec(target_shape, tf.int32),
+        "image": tf.TensorSpec((None, None, None, 3), tf.uint8),
+        "target": tf.TensorSpec((None, *target_shape), tf.int32),
     }
 
     def batches(epoch: int) -> Any:
         def read() -> Iterator[dict[str, Any]]:
             order = np.random.default_rng([settings.seed, epoch])
-            for example in data.examples("train", order, times):
-                yield {"image": example.pixels, "target": _target(example)}
+            for some in _stacks(data.examples("train", order, times)):
+                yield {
+                    "image": np.stack([example.pixels for example in some]),
+                    "target": np.stack([_target(example) for example in some]),
+                }
 
-        examples = tf.data.Dataset.from_generator(read, output_signature=signature)
+        examples = tf.data.Dataset.from_generator(read, output_signature=signature).unbatch()
         if not data.in_memory:
             examples = examples.shuffle(_SHUFFLE, seed=settings.seed + epoch)
         numbered = (
@@ -130,7 +135,21 @@ def batches_of(
     return batches
 
 
-def _target(example: Example) -> Any:
+def _stacks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Neighbours of one size, small ones many at once: TensorFlow takes each in half a
+    millisecond, whatever its size."""
+    for _, same in groupby(examples, key=lambda example: example.pixels.shape):
+        some: list[Example] = []
+        for example in same:
+            some.append(example)
+            if len(some) * example.nbytes >= _STACK_BYTES:
+                yield some
+                some = []
+        if some:
+            yield some
+
+
+def _target(example: Example) -> npt.NDArray[np.int32] | np.int32:
     if example.mask is not None:
         return example.mask.astype(np.int32)
     return np.int32(example.label or 0)
