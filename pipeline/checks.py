@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from models.errors import UserError
 from pipeline.run_files import OURS, RUN, SUCCESS, Run, RunError, read_plan, read_run
+from pipeline.study_results import study_status
 from pipeline.train_state import training_status
 from transforms import storage
 from transforms.augmentation.filters import LEFT_OUT
@@ -34,6 +35,8 @@ def status(out: str) -> str:
     run = _run(out)
     if run.job.startswith("train"):
         return training_status(out, run.job)
+    if run.job.startswith("study"):
+        return study_status(out, run.job)
     planned = {shard.name for shard in read_plan(out).shards}
     done = committed_names(out) & planned
     try:
@@ -150,8 +153,9 @@ def _record_crc32c(out: str, shard_name: str) -> str:
 
 def _run_of_shards(out: str) -> Run:
     run = _run(out)
-    if run.job.startswith("train"):
-        raise RunError(f"{out} is a training; verify checks runs over shards. See its metrics.json")
+    for job, name in (("train", "metrics.json"), ("study", "study.json")):
+        if run.job.startswith(job):
+            raise RunError(f"{out} is of a {job}; verify checks runs over shards. See its {name}")
     return run
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from models.errors import UserError
 from models.loading import import_tensorflow
-from pipeline import flags
+from pipeline import command_line
 from pipeline.dataflow import flags as launch_flags
 from pipeline.flag_values import join_negative_values
 from transforms import paths, storage
@@ -21,12 +21,12 @@ DONE, NOT_GOOD, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code (see flags.DESCRIPTION)."""
+    """Runs one command; returns its exit code (see command_line.DESCRIPTION)."""
     given = join_negative_values(list(sys.argv[1:] if arguments is None else arguments))
     is_plan = given[:1] == ["plan"]
     if is_plan and not (given[1:] and given[1] in _PLANNED):
         return _explain_plan(given[1:])
-    parsed, rest = flags.parser().parse_known_args(given[1:] if is_plan else given)
+    parsed, rest = command_line.parser().parse_known_args(given[1:] if is_plan else given)
     parsed.is_plan = is_plan
     try:
         return _run(parsed, rest)
@@ -54,6 +54,7 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
         "train": _train,
         "report": _report,
         "export": _export,
+        "study": _study,
         "inspect": _inspect,
         "status": _status,
         "verify": _verify,
@@ -123,14 +124,28 @@ def _explain_plan(words: Sequence[str]) -> int:
 def _train(parsed: argparse.Namespace) -> int:
     import_tensorflow()
     from pipeline.train_job import run_train
+
+    return _training(run_train, parsed, "from the last epoch")
+
+
+def _study(parsed: argparse.Namespace) -> int:
+    import_tensorflow()
+    from pipeline.study_job import run_study
+
+    return _training(run_study, parsed, "with the trainings that have not ended")
+
+
+def _training(
+    job: Callable[[argparse.Namespace], int], parsed: argparse.Namespace, goes_on: str
+) -> int:
     from pipeline.training import TrainingFailed
 
     try:
-        return run_train(parsed)
+        return job(parsed)
     except TrainingFailed as error:
         return _say(f"the training failed: {error}", NOT_GOOD)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on from the last epoch", INTERRUPTED)
+        return _say(f"interrupted; the same command goes on {goes_on}", INTERRUPTED)
 
 
 def _inspect(parsed: argparse.Namespace) -> int:

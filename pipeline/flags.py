@@ -1,16 +1,8 @@
-"""All flags of all commands, each defined once."""
+"""Groups of flags that several commands have."""
 
 import argparse
 from typing import Any
 
-from pipeline import (
-    __version__,
-    augment_flags,
-    check_flags,
-    evaluate_flags,
-    report_flags,
-    train_flags,
-)
 from pipeline.dataflow import flags as launch_flags
 from pipeline.flag_values import (
     field_value,
@@ -27,177 +19,8 @@ from pipeline.flag_values import (
     words,
 )
 
-DESCRIPTION = """\
-pixelmill runs TensorFlow SavedModels over shards of images.
 
-  pixelmill segment   masks of images, by a SavedModel
-  pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
-  pixelmill pack      image files (and masks) into TFRecord shards
-  pixelmill evaluate  predicted masks against labels, or against an earlier run
-  pixelmill augment   more training examples of what is new, by a recipe, on a schedule
-  pixelmill plan      what a launch of one of these would do, before workers are paid for
-  pixelmill train     a segmenter, classifier or generator from shards, as a SavedModel
-  pixelmill report    the page of a run, or of one run compared with another
-  pixelmill export    images and masks in the form of another tool
-  pixelmill inspect   what a SavedModel takes and gives, and the flags that it needs
-  pixelmill status    how far a run is
-  pixelmill verify    whether a run is whole: every shard, size and checksum
-  pixelmill replay    one example of an augmentation, made again and compared
-  pixelmill demo      scenes with exact masks, packed, segmented, compared
-
-`pixelmill COMMAND --help` explains a command. A run that was stopped goes on when the same
-command is given again. Exit codes: 0 done; 1 done, but over the budget of failures or not
-verified; 2 cannot start; 130 interrupted."""
-
-_SEGMENT = """\
-Masks of images, by a SavedModel.
-
-  pixelmill segment --input photos/ --model deeplab/ --value_range=-1,1 --output out/
-
-The input is a folder, a glob ('train-*.tfrecord'), name.tfrecord@10, or several joined by
-commas. Images of a folder give a tree of mask files, TFRecord shards give TFRecord shards.
-OUT holds masks/, records/ (a Parquet row for every image), metrics/ (a file for every shard,
-written last: the shard is done), legend.json, metrics.json, report.html and _SUCCESS.
-What pixelmill does not know goes to Beam: --runner, --direct_num_workers ..."""
-
-_GENERATE = """\
-Pictures by a SavedModel: from noise and labels, or from pictures.
-
-  pixelmill generate --model cgan/ --per_class=100 --output_range=-1,1 --output out/
-  pixelmill generate --model fsrcnn/ --input photos/ --channels=Y --value_range=0,1 \\
-    --output_range=0,1 --output out/
-
-An item's picture depends on --seed, its number and its label alone: not on batches, workers or
-retries. OUT holds images/ (TFRecord shards with image/class/label, or with --as_files a folder of
-files by class), records/, metrics/, report.html and _SUCCESS, as for `pixelmill segment`."""
-
-_PACK = """\
-Image files, with masks beside them if there are any, into TFRecord shards of equal size.
-
-  pixelmill pack --input dataset/ --output shards/
-
-A file is the mask of an image when it has its name with _mask before the extension
-(a.jpg, a_mask.png), or its path with the folder images replaced by masks
-(images/a.jpg, masks/a.png). Every image is decoded once; broken ones are listed, not packed."""
-
-
-_REPLAY = """\
-Makes one example of an augmentation again, from its source and what is stored of how it was made,
-and compares the bytes. Exit code 1 when they differ.
-
-  pixelmill replay nightly/ 'a.jpg#0'"""
-
-_INSPECT = """\
-What a SavedModel takes and gives, and how to run it. It is read, not run.
-
-  pixelmill inspect deeplab/ --write_card deeplab.card.yaml
-
-Ends with a command line that runs it, or with the question that it cannot answer. The card holds
-what was found, and lines to fill in for what was not; `segment --model_card FILE` reads it."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Help that keeps its line breaks; errors without the wall of usage."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(allow_abbrev=False, **kwargs)
-
-    def error(self, message: str) -> Any:
-        self.exit(2, f"{self.prog}: {message}\n`{self.prog} --help` explains the flags\n")
-
-
-def parser() -> Parser:
-    """The parser of the whole command line."""
-    top = Parser(prog="pixelmill", description=DESCRIPTION, usage="pixelmill COMMAND [flags]")
-    top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(
-        prog="pixelmill", dest="command", metavar="COMMAND", required=True
-    )
-    commands._choices_actions.clear()  # the description lists them
-
-    segment = commands.add_parser("segment", description=_SEGMENT)
-    _add_run_flags(segment)
-    _add_model_flags(segment)
-    _add_segment_flags(segment)
-    _add_device_flags(segment)
-
-    generate = commands.add_parser("generate", description=_GENERATE)
-    _add_run_flags(generate, input_required=False)
-    _add_model_flags(generate)
-    _add_generate_flags(generate)
-    check_flags.add_flags(generate)
-    _add_device_flags(generate)
-
-    pack = commands.add_parser("pack", description=_PACK)
-    _add_run_flags(pack)
-    pack.add_argument(
-        "--images_per_shard", type=positive, default=1024, help="at most, default 1024"
-    )
-
-    evaluate = commands.add_parser("evaluate", description=evaluate_flags.DESCRIPTION)
-    _add_run_flags(evaluate, input_required=False)
-    evaluate_flags.add_flags(evaluate)
-    _add_model_flags(evaluate, required=False)
-    _add_files_per_shard(evaluate)
-    _add_batch_flags(evaluate)
-    _add_device_flags(evaluate)
-
-    augment = commands.add_parser("augment", description=augment_flags.DESCRIPTION)
-    augment_flags.add_flags(augment)
-    launch_flags.add_flags(augment)
-    _add_no_auth(augment)
-    _add_verbose(augment)
-    train = commands.add_parser("train", description=train_flags.DESCRIPTION)
-    train_flags.add_flags(train)
-    _add_no_auth(train)
-    _add_verbose(train)
-
-    for command in (report_flags.add_report(commands), report_flags.add_export(commands)):
-        _add_no_auth(command)
-        _add_verbose(command)
-
-    inspect = commands.add_parser("inspect", description=_INSPECT)
-    inspect.add_argument("model", metavar="MODEL", help="folder of the SavedModel, or of versions")
-    inspect.add_argument("--tags", type=words, metavar="A,B", help="of the graph, if several")
-    inspect.add_argument("--json", action="store_true", help="print JSON for programs")
-    inspect.add_argument("--write_card", metavar="FILE", help="write a card to edit, YAML")
-    _add_no_auth(inspect)
-    _add_verbose(inspect)
-
-    _add_looks(commands)
-    demo = commands.add_parser("demo", description="The whole job on data that the project brings.")
-    demo.add_argument("--output", default="demo_out", help="folder, default demo_out")
-    demo.add_argument("--scenes", type=positive, default=96, help="how many, default 96")
-    demo.add_argument("--digits", type=positive, default=1000, help="to generate, default 1000")
-    _add_verbose(demo)
-    return top
-
-
-def _add_looks(commands: "argparse._SubParsersAction[Parser]") -> None:
-    """Commands that look at a run."""
-    for name, text in (
-        ("status", "How far a run is, by its commit records."),
-        ("verify", "Whether a run is whole. Exit code 1 when it is not."),
-    ):
-        command = commands.add_parser(name, description=text)
-        command.add_argument("output", metavar="OUT", help="folder of the run")
-        _add_no_auth(command)
-        if name == "verify":
-            command.add_argument(
-                "--clean",
-                action="store_true",
-                help="first delete what attempts that died have left; never what is at work",
-            )
-    replay = commands.add_parser("replay", description=_REPLAY)
-    replay.add_argument("output", metavar="OUT", help="folder of the run")
-    replay.add_argument("key", metavar="KEY", help="name of the example, such as a.jpg#0")
-    replay.add_argument("--shard", help="that holds it, where several have the key")
-    _add_no_auth(replay)
-    _add_verbose(replay)
-
-
-def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True) -> None:
+def add_run_flags(command: argparse.ArgumentParser, input_required: bool = True) -> None:
     group = command.add_argument_group("input and output")
     group.add_argument(
         "--input", required=input_required, metavar="WHAT", help="folder, glob, name@N or list"
@@ -212,7 +35,7 @@ def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True
         help="put the results into a new folder below OUT, named by date and time (UTC); it is "
         "printed, and is the --output with which that run goes on",
     )
-    _add_no_auth(group)
+    add_no_auth(group)
     group.add_argument(
         "--max_failed_fraction",
         type=fraction,
@@ -235,23 +58,23 @@ def _add_run_flags(command: argparse.ArgumentParser, input_required: bool = True
         default=None,
         help="that decode and encode, default one a core; changes no result",
     )
-    _add_verbose(group)
+    add_verbose(group)
     launch_flags.add_flags(command)
 
 
-def _add_no_auth(group: Any) -> None:
+def add_no_auth(group: Any) -> None:
     group.add_argument(
         "--no_auth", action="store_true", help="gs:// without credentials, for public buckets"
     )
 
 
-def _add_verbose(group: Any) -> None:
+def add_verbose(group: Any) -> None:
     group.add_argument(
         "--verbose", action="store_true", help="show what Beam and TensorFlow say, and tracebacks"
     )
 
 
-def _add_model_flags(command: argparse.ArgumentParser, required: bool = True) -> None:
+def add_model_flags(command: argparse.ArgumentParser, required: bool = True) -> None:
     group = command.add_argument_group(
         "model", "What the SavedModel's signature does not say. `pixelmill inspect` tells which."
     )
@@ -333,7 +156,7 @@ def _add_model_flags(command: argparse.ArgumentParser, required: bool = True) ->
     )
 
 
-def _add_generate_flags(command: argparse.ArgumentParser) -> None:
+def add_generate_flags(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("generating")
     group.add_argument("--count", type=positive, metavar="N", help="pictures to make")
     group.add_argument(
@@ -355,10 +178,10 @@ def _add_generate_flags(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--image_format", choices=("png", "jpeg"), default="png")
     group.add_argument("--quality", type=percent, default=95, help="of a JPEG, default 95")
-    _add_batch_flags(group)
+    add_batch_flags(group)
 
 
-def _add_segment_flags(command: argparse.ArgumentParser) -> None:
+def add_segment_flags(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("segmenting")
     group.add_argument(
         "--retry_failed",
@@ -369,7 +192,7 @@ def _add_segment_flags(command: argparse.ArgumentParser) -> None:
         help="process again what has failed in committed shards, of all reasons or of some "
         "(model_error,timeout), and merge it in",
     )
-    _add_files_per_shard(group)
+    add_files_per_shard(group)
     group.add_argument(
         "--confidence_map",
         action="store_true",
@@ -381,10 +204,10 @@ def _add_segment_flags(command: argparse.ArgumentParser) -> None:
         default="image",
         help="masks as large as the picture, or as the model saw it (faster); default image",
     )
-    _add_batch_flags(group)
+    add_batch_flags(group)
 
 
-def _add_files_per_shard(group: Any) -> None:
+def add_files_per_shard(group: Any) -> None:
     group.add_argument(
         "--files_per_shard",
         type=positive,
@@ -393,7 +216,7 @@ def _add_files_per_shard(group: Any) -> None:
     )
 
 
-def _add_batch_flags(group: Any) -> None:
+def add_batch_flags(group: Any) -> None:
     """Of all jobs that run a model."""
     group.add_argument(
         "--alpha",
@@ -420,7 +243,7 @@ def _add_batch_flags(group: Any) -> None:
     group.add_argument("--key_feature", default="image/filename", help="default image/filename")
 
 
-def _add_device_flags(command: argparse.ArgumentParser) -> None:
+def add_device_flags(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("accelerators", "Where they have no effect, this is said.")
     group.add_argument(
         "--precision",

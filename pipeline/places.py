@@ -22,7 +22,10 @@ def check_places(flags: argparse.Namespace) -> str:
     if getattr(flags, "new_run", False):
         out = _new_folder(out, flags)
     storage.check_place(out, writes=True)
-    named = ("input", "model", "reference", "verifier", "feature_model", "predictions", "labels")
+    named = (
+        *("input", "model", "reference", "verifier", "feature_model", "predictions", "labels"),
+        *("real", "augmented", "test"),
+    )
     listed = [getattr(flags, name, None) or "" for name in named]
     for place in [part for names in listed for part in names.split(",")]:
         if storage.is_remote(place):

@@ -54,7 +54,7 @@ class Progress:
             f"{failed:,} failed",
         ]
         if (left := self._seconds_left(size, read, took)) is not None:
-            parts.append(f"{_minutes(left)} left")
+            parts.append(f"{minutes_text(left)} left")
         return "  ".join(parts)
 
     def _counts(self) -> tuple[int, int, int]:
@@ -97,7 +97,8 @@ def show_progress(progress: Progress) -> Iterator[None]:
         stream.flush()
 
 
-def _minutes(seconds: float) -> str:
+def minutes_text(seconds: float) -> str:
+    """A duration for reading: 0:05, 1:02:03."""
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

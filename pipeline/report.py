@@ -9,8 +9,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -19,6 +17,7 @@ from markupsafe import Markup
 from models.errors import UserError
 from pipeline import plots, report_parts
 from pipeline.gallery import Gallery
+from pipeline.pages import created_text, page
 from pipeline.report_compared import Compared, compare
 from pipeline.report_evaluated import EvaluatedGallery, evaluated_scores, evaluated_sheets
 from pipeline.report_generated import generated_pictures
@@ -114,11 +113,11 @@ def write_report(out: str) -> None:
         OSError: OUT cannot be written.
     """
     try:
-        page = render(load(out))
+        html = render(load(out))
     except Exception as error:  # files that are not there, or not as this version writes them
         logging.getLogger(__name__).exception("the report of %s could not be made", out)
-        page = _apology(error)
-    storage.write(out, REPORT, page.encode("utf-8", "replace"))
+        html = _apology(error)
+    storage.write(out, REPORT, html.encode("utf-8", "replace"))
 
 
 def run_report(out: str, other: str | None, output: str | None) -> str:
@@ -134,7 +133,7 @@ def run_report(out: str, other: str | None, output: str | None) -> str:
     """
     this = load(out)
     try:
-        page = render(this, None if other is None else load(other))
+        html = render(this, None if other is None else load(other))
     except (KeyError, ValueError, TypeError, jinja2.TemplateError) as error:
         raise UserError(
             f"the report of {out} cannot be made, its files are not as this version writes them: "
@@ -143,7 +142,7 @@ def run_report(out: str, other: str | None, output: str | None) -> str:
     folder, name = os.path.split(output or os.path.join(out, COMPARISON if other else REPORT))
     if not name:
         raise UserError(f"--output={output} is a folder; name a file, such as report.html")
-    storage.write(folder, name, page.encode("utf-8", "replace"))
+    storage.write(folder, name, html.encode("utf-8", "replace"))
     return os.path.join(folder, name)
 
 
@@ -183,11 +182,10 @@ def render(this: Loaded, other: Loaded | None = None) -> str:
         UserError: the two cannot be compared.
         KeyError, ValueError, OSError: files are not as this version writes them.
     """
-    created = datetime.fromtimestamp(this.run["clock"]["created"], UTC)
     compared = None if other is None else _compare(this, other)
     common = {
         "run": this.run,
-        "created": f"{created:%d %B %Y, %H:%M} UTC".lstrip("0"),
+        "created": created_text(this.run),
         "title": _TITLES.get(this.run["job"], this.run["job"].capitalize()),
         "model": os.path.basename(str(this.run["notes"].get("model") or "").rstrip("/")),
         "settings": report_parts.flat(this.run["identity"]),
@@ -198,7 +196,7 @@ def render(this: Loaded, other: Loaded | None = None) -> str:
         "card": None,
     }
     view = _trained(this) if this.plan is None else _made(this, compared, other)
-    return _environment().get_template("page.html.j2").render(common | view)
+    return page("page.html.j2", **common | view)
 
 
 def _trained(this: Loaded) -> dict[str, Any]:
@@ -328,26 +326,6 @@ def _compare(this: Loaded, other: Loaded) -> Compared:
         (this.gallery, other.gallery),
         [report_parts.flat(run["identity"] | {"versions": run["versions"]}) for run in runs],
     )
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=plots.count_text,
-        percent=plots.percent_text,
-        size=plots.size_text,
-        seconds=plots.seconds_text,
-        bar=plots.bar,
-        sway=plots.sway,
-        ranked=report_parts.ranked,
-    )
-    return environment
 
 
 def _apology(error: Exception) -> str:

@@ -1,9 +1,8 @@
 """Flags of `pixelmill report` and `pixelmill export`."""
 
 import argparse
-from typing import Any
 
-_REPORT = """\
+REPORT = """\
 The page of a run, made anew, or of a run compared with another one.
 
   pixelmill report out/
@@ -13,7 +12,7 @@ Every run ends with its page, OUT/report.html. With a second run it is shown wha
 this one: totals, class shares, drift, and the images whose masks differ most. The page is one file
 that needs no network. A run that is under way is shown as far as it is."""
 
-_EXPORT = """\
+EXPORT = """\
 Images and masks of a run, in the form that another tool opens.
 
   pixelmill export --format coco_panoptic run/ coco/
@@ -24,20 +23,17 @@ coco_rle: COCO's JSON, a segment for each class in an image. cvat: "Segmentation
 croissant: as hf_imagefolder, with Croissant metadata."""
 
 
-def add_report(commands: Any) -> argparse.ArgumentParser:
-    """The command `report`."""
-    report: argparse.ArgumentParser = commands.add_parser("report", description=_REPORT)
+def add_report(report: argparse.ArgumentParser) -> None:
+    """Of `report`."""
     report.add_argument("run", metavar="RUN", help="folder of the run")
     report.add_argument("other", metavar="RUN2", nargs="?", help="what it is compared with")
     report.add_argument(
         "--output", metavar="FILE", help="default RUN/report.html, or RUN/comparison.html"
     )
-    return report
 
 
-def add_export(commands: Any) -> argparse.ArgumentParser:
-    """The command `export`."""
-    export: argparse.ArgumentParser = commands.add_parser("export", description=_EXPORT)
+def add_export(export: argparse.ArgumentParser) -> None:
+    """Of `export`."""
     export.add_argument(
         "--format",
         required=True,
@@ -45,4 +41,3 @@ def add_export(commands: Any) -> argparse.ArgumentParser:
     )
     export.add_argument("run", metavar="RUN", help="folder of the run")
     export.add_argument("output", metavar="OUT", help="new folder for the export")
-    return export

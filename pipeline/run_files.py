@@ -40,6 +40,7 @@ OURS = (
     *("rows", "unpaired", "unpaired.csv", PARTNERS, PARTNERS_INDEX),
     *("images.csv", "images.parquet", "classes.csv", "classes.parquet"),
     *(LEGEND, "MODEL_CARD.md", "curves.csv", "curves.png", "checkpoint.npz", "best.npz"),
+    *("study.json", "trainings"),
     *(DUPLICATES, PLAN, REFERENCE, storage.TEMPORARY, RUN),
 )
 _VERSIONS_OF = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "numpy", "pyarrow")
@@ -55,7 +56,7 @@ class Run:
     """What run.json says.
 
     Attributes:
-        job: "segment" or "pack".
+        job: "segment", "pack", "train classifier", "study segmenter" and so on.
         identity: all that decides the bytes of the output. A resumed run must have the same.
         notes: what a person may want to know besides.
         first_digest: of the identity that the run began with, where that has changed since.

@@ -1,7 +1,8 @@
 """What all trainings share: settings, what comes out, and the batches of an epoch."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 import keras
@@ -10,10 +11,11 @@ import numpy.typing as npt
 
 from models.loading import import_tensorflow
 from pipeline.training import Trainee
-from transforms.training_data import Example, TrainingSet
+from transforms.training_data import Example, Examples
 
 tf = import_tensorflow()
 
+_STACK_BYTES = 1 << 18
 _SHUFFLE = 256  # of examples that are read again in each epoch; shards are shuffled besides
 
 
@@ -59,12 +61,14 @@ class Trained:
         network: that gives the answers, with one picture as its input or none.
         served: the module to export.
         measure: of the network as it is.
+        settle: what a network needs after its last step, before it is measured.
     """
 
     trainee: Trainee
     network: keras.Model
     served: Any
     measure: Callable[[], Measured]
+    settle: Callable[[], None] = lambda: None
 
 
 def steps_of(count: int, settings: Settings) -> int:
@@ -79,7 +83,7 @@ def crops_of(size_hw: tuple[int, int], crop_px: int) -> int:
 
 
 def batches_of(
-    data: TrainingSet,
+    data: Examples,
     count: int,
     settings: Settings,
     target_shape: tuple[None, ...],
@@ -96,17 +100,20 @@ def batches_of(
         times: how often an epoch shows an example.
     """
     signature = {
-        "image": tf.TensorSpec((None, None, 3), tf.uint8),
-        "target": tf.TensorSpec(target_shape, tf.int32),
+        "image": tf.TensorSpec((None, None, None, 3), tf.uint8),
+        "target": tf.TensorSpec((None, *target_shape), tf.int32),
     }
 
     def batches(epoch: int) -> Any:
         def read() -> Iterator[dict[str, Any]]:
             order = np.random.default_rng([settings.seed, epoch])
-            for example in data.examples("train", order, times):
-                yield {"image": example.pixels, "target": _target(example)}
+            for some in _stacks(data.examples("train", order, times)):
+                yield {
+                    "image": np.stack([example.pixels for example in some]),
+                    "target": np.stack([_target(example) for example in some]),
+                }
 
-        examples = tf.data.Dataset.from_generator(read, output_signature=signature)
+        examples = tf.data.Dataset.from_generator(read, output_signature=signature).unbatch()
         if not data.in_memory:
             examples = examples.shuffle(_SHUFFLE, seed=settings.seed + epoch)
         numbered = (
@@ -128,7 +135,21 @@ def batches_of(
     return batches
 
 
-def _target(example: Example) -> Any:
+def _stacks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Neighbours of one size, small ones many at once: TensorFlow takes each in half a
+    millisecond, whatever its size."""
+    for _, same in groupby(examples, key=lambda example: example.pixels.shape):
+        some: list[Example] = []
+        for example in same:
+            some.append(example)
+            if len(some) * example.nbytes >= _STACK_BYTES:
+                yield some
+                some = []
+        if some:
+            yield some
+
+
+def _target(example: Example) -> npt.NDArray[np.int32] | np.int32:
     if example.mask is not None:
         return example.mask.astype(np.int32)
     return np.int32(example.label or 0)

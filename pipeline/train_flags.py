@@ -38,8 +38,16 @@ def add_flags(command: argparse.ArgumentParser) -> None:
         help="segmenter, classifier or generator",
     )
     _add_data_flags(command.add_argument_group("data"))
-    _add_network_flags(command.add_argument_group("network"))
-    _add_training_flags(command.add_argument_group("training"))
+    add_example_flags(command.add_argument_group("examples"))
+    add_network_flags(command.add_argument_group("network"))
+    training = command.add_argument_group("training")
+    add_training_flags(training)
+    training.add_argument(
+        "--patience",
+        type=positive,
+        metavar="EPOCHS",
+        help="stop when so many bring nothing better on the validation part, default 20",
+    )
 
 
 def _add_data_flags(group: argparse._ArgumentGroup) -> None:
@@ -49,15 +57,6 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--output", required=True, metavar="OUT", help="folder for the results")
     group.add_argument(
         "--overwrite", action="store_true", help="delete the training that is in OUT, start anew"
-    )
-    group.add_argument(
-        "--classes", type=words, metavar="A,B,...", help="names by class id; default: from the data"
-    )
-    group.add_argument(
-        "--ignore_id",
-        type=int,
-        help="class id in masks that means unlabelled: left out of loss and metrics, default 255; "
-        "-1 for none",
     )
     group.add_argument(
         "--validation_fraction",
@@ -71,6 +70,20 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
         metavar="REGEX",
         help="keep examples together whose names have this part in common, such as the frames of "
         "a video: '^[^_]+' for all before the first _",
+    )
+    group.add_argument("--licence", default="", metavar="TEXT", help="of the model, for its card")
+
+
+def add_example_flags(group: argparse._ArgumentGroup) -> None:
+    """Adds flags that say what examples are, and how they are read."""
+    group.add_argument(
+        "--classes", type=words, metavar="A,B,...", help="names by class id; default: from the data"
+    )
+    group.add_argument(
+        "--ignore_id",
+        type=int,
+        help="class id in masks that means unlabelled: left out of loss and metrics, default 255; "
+        "-1 for none",
     )
     group.add_argument(
         "--max_failed_fraction",
@@ -87,10 +100,10 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
         "--mask_feature", help="of a segmenter, default image/segmentation/class/encoded"
     )
     group.add_argument("--label_feature", help="of the others, default image/class/label")
-    group.add_argument("--licence", default="", metavar="TEXT", help="of the model, for its card")
 
 
-def _add_network_flags(group: argparse._ArgumentGroup) -> None:
+def add_network_flags(group: argparse._ArgumentGroup) -> None:
+    """Adds flags that decide a network."""
     group.add_argument(
         "--network",
         choices=("unet", "linknet"),
@@ -121,17 +134,12 @@ def _add_network_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_training_flags(group: argparse._ArgumentGroup) -> None:
+def add_training_flags(group: argparse._ArgumentGroup) -> None:
+    """Adds flags that decide how a network is trained."""
     group.add_argument(
         "--epochs",
         type=positive,
         help="at most; default 20, of a classifier 40, of a generator 110",
-    )
-    group.add_argument(
-        "--patience",
-        type=positive,
-        metavar="EPOCHS",
-        help="stop when so many bring nothing better on the validation part, default 20",
     )
     group.add_argument(
         "--batch_size", type=positive, help="default 8, of a classifier 32, of a generator 64"

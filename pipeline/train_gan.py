@@ -13,15 +13,13 @@ from models.networks.spread import copies, spread
 from pipeline.train_batches import Measured, Settings, Trained, batches_of, steps_of
 from pipeline.training import Trainee
 from transforms.confusion import mean_of_numbers
-from transforms.training_data import Example, Part, TrainingSet
+from transforms.training_data import Example, Examples, Part
 
 _MOST_COMPARED = 10_000  # pictures, alike of each class, with which made ones are compared
 _MADE_BY_CLASS = 100
 
 
-def generator(
-    data: TrainingSet, count: int, config: GeneratorConfig, settings: Settings
-) -> Trained:
+def generator(data: Examples, count: int, config: GeneratorConfig, settings: Settings) -> Trained:
     """A conditional GAN. Nothing says which of its epochs is best: the last one is kept."""
     steps = steps_of(count, settings)
     gan = ConditionalGan(config)

@@ -19,7 +19,7 @@ from pipeline.train_batches import Measured, Settings, Trained, batches_of, crop
 from pipeline.train_state import SCORE
 from pipeline.training import Trainee
 from transforms.confusion import confusion_matrix, scores
-from transforms.training_data import Example, TrainingSet
+from transforms.training_data import Example, Examples
 
 tf = import_tensorflow()
 
@@ -30,7 +30,7 @@ _SETTLING_BATCHES = 16
 
 
 def segmenter(
-    data: TrainingSet,
+    data: Examples,
     count: int,
     config: UNetConfig | LinkNetConfig,
     settings: Settings,
@@ -65,16 +65,13 @@ def segmenter(
         )
 
     def confusion() -> npt.NDArray[np.int64]:
-        total = np.zeros((config.classes, config.classes), np.int64)
-        for example in data.examples("validation"):
-            assert example.mask is not None
-            found = _ids(served, example.pixels)
-            counted = example.mask != ignore_id
-            total += confusion_matrix(example.mask[counted], found[counted], config.classes)
-        return total
+        return mask_confusion(served, data.examples("validation"), config.classes, ignore_id)
+
+    def settled() -> None:
+        settle(network, (images for images, _ in batches(0).take(_SETTLING_BATCHES)))
 
     def validate() -> dict[str, float]:
-        settle(network, (images for images, _ in batches(0).take(_SETTLING_BATCHES)))
+        settled()
         found = scores(confusion())
         return {
             "accuracy": found.accuracy,
@@ -91,11 +88,11 @@ def segmenter(
         times=lambda example: crops_of(example.pixels.shape[:2], crop_px),
     )
     trainee = Trainee(network, batches, steps, validate, "mean IoU")
-    return Trained(trainee, network, served, lambda: _measured(confusion()))
+    return Trained(trainee, network, served, lambda: _measured(confusion()), settled)
 
 
 def classifier(
-    data: TrainingSet,
+    data: Examples,
     count: int,
     config: ClassifierConfig,
     settings: Settings,
@@ -117,13 +114,7 @@ def classifier(
         return image, {"logits": example["target"]}
 
     def confusion() -> npt.NDArray[np.int64]:
-        total = np.zeros((config.classes, config.classes), np.int64)
-        for batch in _stacks(data.examples("validation")):
-            images = np.stack([example.pixels for example in batch])
-            found = np.asarray(served.serve(tf.constant(images))["logits"]).argmax(-1)
-            truth = np.asarray([example.label for example in batch])
-            total += confusion_matrix(truth, found, config.classes)
-        return total
+        return label_confusion(served, data.examples("validation"), config.classes)
 
     def validate() -> dict[str, float]:
         found = scores(confusion())
@@ -132,6 +123,32 @@ def classifier(
     batches = batches_of(data, count, settings, (), prepare)
     trainee = Trainee(network, batches, steps, validate, "accuracy")
     return Trained(trainee, network, served, lambda: _measured(confusion()))
+
+
+def mask_confusion(
+    served: ServedSegmenter, examples: Iterable[Example], classes: int, ignore_id: int
+) -> npt.NDArray[np.int64]:
+    """Pixels of whole pictures by class, int64 [C, C], rows are the truth; without `ignore_id`."""
+    total = np.zeros((classes, classes), np.int64)
+    for example in examples:
+        assert example.mask is not None
+        found = _ids(served, example.pixels)
+        counted = example.mask != ignore_id
+        total += confusion_matrix(example.mask[counted], found[counted], classes)
+    return total
+
+
+def label_confusion(
+    served: ServedClassifier, examples: Iterable[Example], classes: int
+) -> npt.NDArray[np.int64]:
+    """Pictures by class, int64 [C, C], rows are the truth."""
+    total = np.zeros((classes, classes), np.int64)
+    for batch in _stacks(examples):
+        images = np.stack([example.pixels for example in batch])
+        found = np.asarray(served.serve(tf.constant(images))["logits"]).argmax(-1)
+        truth = np.asarray([example.label for example in batch])
+        total += confusion_matrix(truth, found, classes)
+    return total
 
 
 def _measured(confusion: npt.NDArray[np.int64]) -> Measured:

@@ -95,6 +95,23 @@ def train(trainee: Trainee, out: str, epochs: int, patience: int) -> State:
     return state
 
 
+def train_through(trainee: Trainee, epochs: int) -> None:
+    """Trains to the end, without validation and checkpoints; the model is then the last one.
+
+    Raises:
+        TrainingFailed: as `train`.
+    """
+    for epoch in range(epochs):
+        losses = _fit(trainee, epoch, _bar(epoch, epochs, trainee.steps))
+        _check_finite({"epoch": epoch + 1, **losses})
+
+
+def copy_state(source: keras.Model, target: keras.Model) -> None:
+    """Puts a model into the state of another of the same network: all that training changes."""
+    for old, new in zip(_variables(source), _variables(target), strict=True):
+        new.assign(old)
+
+
 def _fit(trainee: Trainee, epoch: int, bar: keras.callbacks.Callback) -> dict[str, float]:
     """One epoch; the losses. Raises TrainingFailed."""
     try:

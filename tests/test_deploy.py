@@ -13,7 +13,7 @@ import pytest
 from google.cloud import dataflow_v1beta3
 from google.protobuf import json_format
 
-from pipeline import flags
+from pipeline import command_line
 from pipeline.dataflow import flex
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -47,7 +47,7 @@ print("DAGS" + json.dumps(dags))
 
 
 def parsed(arguments: list[str]) -> tuple[object, list[str]]:
-    return flags.parser().parse_known_args(arguments)
+    return command_line.parser().parse_known_args(arguments)
 
 
 def launch(fields: dict[str, object]) -> dataflow_v1beta3.LaunchFlexTemplateRequest:
@@ -60,7 +60,7 @@ def launch(fields: dict[str, object]) -> dataflow_v1beta3.LaunchFlexTemplateRequ
 def check_parameters(request: dataflow_v1beta3.LaunchFlexTemplateRequest) -> None:
     parameters = dict(request.launch_parameter.parameters)
     assert request.launch_parameter.container_spec_gcs_path.endswith("/augment.json")
-    known, rest = parsed(flex.command_line([f"--{k}={v}" for k, v in parameters.items()]))
+    known, rest = parsed(flex.line_of([f"--{k}={v}" for k, v in parameters.items()]))
     assert rest == [f"--sdk_container_image={parameters['sdk_container_image']}"]
     assert known.keep == 7 and known.recipe.endswith(".yaml")  # type: ignore[attr-defined]
 

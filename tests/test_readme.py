@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.shipped.digit_scenes import scene
-from pipeline import cli, flags
+from pipeline import cli, command_line
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -56,7 +56,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_flags_in_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = {"--runner", "--direct_num_workers", "--help"}  # the first two are Beam's
-    (commands,) = (a for a in flags.parser()._actions if isinstance(a.choices, dict))
+    (commands,) = (a for a in command_line.parser()._actions if isinstance(a.choices, dict))
     assert isinstance(commands.choices, dict)
     for command in commands.choices:
         with pytest.raises(SystemExit):

@@ -3,10 +3,10 @@
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ tf = import_tensorflow()
 
 Wanted = Literal["masks", "labels"]
 Part = Literal["train", "validation"]
-_CACHE_BYTES = 4 << 30
+CACHE_BYTES = 4 << 30  # of examples that are kept in memory
 _LARGEST_ID = 65535  # as of masks
 _TEXT_FEATURE = "image/class/text"
 _AHEAD_ITEMS = 32
@@ -107,6 +107,19 @@ class Survey:
     first_with: dict[int, str] = dataclasses.field(default_factory=dict)
 
 
+class Examples(Protocol):
+    """What a training reads: a TrainingSet, or several as one."""
+
+    @property
+    def in_memory(self) -> bool: ...
+    def examples(
+        self,
+        part: Part,
+        order: np.random.Generator | None = None,
+        times: Callable[[Example], int] = lambda example: 1,
+    ) -> Iterator[Example]: ...
+
+
 class TrainingSet:
     """All examples, split into two parts. They stay in memory if they fit, else are read again."""
 
@@ -116,7 +129,7 @@ class TrainingSet:
         reading: Reading,
         validation_fraction: float,
         split_by: re.Pattern[str] | None = None,
-        cache_bytes: int = _CACHE_BYTES,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._shards = shards
         self._reading = reading
@@ -305,8 +318,8 @@ def folder_name(path: str) -> str:
 def _note(found: Survey, part: Part, example: Example) -> None:
     found.keys[part].append(example.key)
     counts = example.class_counts()
-    found.counts[part] = _sum(found.counts[part], counts)
-    found.images[part] = _sum(found.images[part], (counts > 0).astype(np.int64))
+    found.counts[part] = add_counts([found.counts[part], counts])
+    found.images[part] = add_counts([found.images[part], (counts > 0).astype(np.int64)])
     height, width = example.pixels.shape[:2]
     sizes = found.sizes_hw[part]
     sizes[height, width] = sizes.get((height, width), 0) + 1
@@ -319,8 +332,10 @@ def _note(found: Survey, part: Part, example: Example) -> None:
         found.grey = bool((red == green).all() and (green == blue).all())
 
 
-def _sum(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
-    total = longer.copy()
-    total[: len(shorter)] += shorter
+def add_counts(arrays: Iterable[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """int64 [longest]: the sum of arrays of any lengths, which begin at the same class."""
+    given = list(arrays)
+    total = np.zeros(max((len(a) for a in given), default=0), np.int64)
+    for a in given:
+        total[: len(a)] += a
     return total

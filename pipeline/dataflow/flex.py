@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from models.errors import UserError
-from pipeline import flags
+from pipeline import command_line
 
 JOB = "job"
 # In order: as the command line's help lists them. Those that this version does not have are left.
@@ -21,7 +21,9 @@ SEPARATOR = ";"  # of the values of a flag that may be given several times
 
 def job_parsers() -> Mapping[str, argparse.ArgumentParser]:
     """The parsers of all jobs that are launched by a template, by name."""
-    (commands,) = (action for action in flags.parser()._actions if isinstance(action.choices, dict))
+    (commands,) = (
+        action for action in command_line.parser()._actions if isinstance(action.choices, dict)
+    )
     assert isinstance(commands.choices, dict)
     return {name: commands.choices[name] for name in JOBS if name in commands.choices}
 
@@ -42,7 +44,7 @@ def is_repeated(action: argparse.Action) -> bool:
     return isinstance(action, argparse._AppendAction)
 
 
-def command_line(arguments: Sequence[str]) -> list[str]:
+def line_of(arguments: Sequence[str]) -> list[str]:
     """What `pixelmill` is called with, for what the launcher gives.
 
     Empty values, which forms send for fields that are left blank, are left out. What is no
@@ -88,11 +90,11 @@ def _is_true(name: str, value: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Launches the job of a template; returns its exit code (see flags.DESCRIPTION)."""
+    """Launches the job of a template; returns its exit code (see command_line.DESCRIPTION)."""
     from pipeline import cli
 
     try:
-        line = command_line(sys.argv[1:] if arguments is None else arguments)
+        line = line_of(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
         print(f"pixelmill: {error}", file=sys.stderr)
         return cli.CANNOT_START

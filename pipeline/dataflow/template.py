@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from models.errors import UserError
-from pipeline import flags
+from pipeline import command_line
 from pipeline.dataflow.flex import (
     JOB,
     SEPARATOR,
@@ -115,7 +115,7 @@ def _beam_actions() -> dict[str, argparse.Action]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the templates of all jobs; returns 0, or 2 when that cannot be done."""
-    parser = flags.Parser(prog="python -m pipeline.dataflow.template", description=__doc__)
+    parser = command_line.Parser(prog="python -m pipeline.dataflow.template", description=__doc__)
     parser.add_argument("--image", required=True, help="the container, as it was pushed")
     parser.add_argument("--output", required=True, help="folder for JOB.json, gs:// or local")
     given = parser.parse_args(arguments)

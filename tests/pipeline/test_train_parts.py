@@ -10,7 +10,7 @@ from models.loading import import_tensorflow
 from pipeline import train_gan, training
 from pipeline.run_files import RunError
 from pipeline.train_files import _cell
-from pipeline.train_job import _weights
+from pipeline.train_setup import _weights
 from pipeline.train_state import SCORE, State
 from pipeline.training import Trainee, TrainingFailed, train
 from transforms.training_data import Example

@@ -15,7 +15,7 @@ from models.loading import import_tensorflow
 from models.networks.spread import copies
 from models.shipped.digit_files import DIGIT_NAMES, SIDE_PX, enlarged_digit
 from models.shipped.digit_scenes import CLASS_NAMES, scenes
-from pipeline import flags
+from pipeline import command_line
 from transforms.confusion import confusion_matrix, scores
 from transforms.splits import is_validation
 
@@ -107,5 +107,5 @@ def test_the_script_that_makes_them_gives_commands_that_exist():
     commands = [line for line in text.splitlines() if line.startswith("pixelmill ")]
     assert len(commands) == 3
     for command in commands:
-        _, unknown = flags.parser().parse_known_args(shlex.split(command)[1:])
+        _, unknown = command_line.parser().parse_known_args(shlex.split(command)[1:])
         assert unknown == []

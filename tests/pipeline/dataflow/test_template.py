@@ -11,7 +11,7 @@ import pytest
 from google.cloud.dataflow_v1beta3 import types
 from google.protobuf import json_format
 
-from pipeline import augment_job, cli, evaluate_job, flags, generate_job, jobs
+from pipeline import augment_job, cli, command_line, evaluate_job, generate_job, jobs
 from pipeline.dataflow import flex, template
 
 IMAGE = "us-docker.pkg.dev/project/images/pixelmill:1"
@@ -168,7 +168,7 @@ def test_every_parameter_reaches_the_job(job: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_left_blank_or_false_is_no_flag() -> None:
-    line = flex.command_line(
+    line = flex.line_of(
         ["--job=segment", "--input=a", "--overwrite=false", "--xla=TRUE", "--model_card="]
     )
     assert line == ["segment", "--input=a", "--xla"]
@@ -201,7 +201,7 @@ def test_templates_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_jobs_of_the_issue_have_templates() -> None:
-    (commands,) = (a for a in flags.parser()._actions if isinstance(a.choices, dict))
+    (commands,) = (a for a in command_line.parser()._actions if isinstance(a.choices, dict))
     wanted = {"segment", "generate", "augment", "evaluate"} & set(commands.choices or ())
     assert wanted <= set(JOBS)
 
@@ -210,8 +210,8 @@ def test_the_launch_in_the_docs_is_one_that_works() -> None:
     page = (Path(__file__).parents[3] / "docs" / "dataflow.md").read_text()
     (body,) = re.findall(r"^```json\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
     parse(types.LaunchFlexTemplateRequest, json.loads(body))
-    line = flex.command_line(launched(json.loads(body)))
-    _, rest = flags.parser().parse_known_args(line)
+    line = flex.line_of(launched(json.loads(body)))
+    _, rest = command_line.parser().parse_known_args(line)
     assert {option.partition("=")[0].removeprefix("--") for option in rest} <= set(template._BEAM)
     commands = re.findall(r"--parameters[= ]['\"]?(\S+?)['\"]?(?: |$)", page, re.MULTILINE)
     assert commands
