@@ -106,14 +106,8 @@ def _decode(data: bytes, policy: DecodePolicy) -> Picture:
     with Image.open(io.BytesIO(data)) as image:
         if image.format == "EPS":  # Pillow would run Ghostscript on a stranger's program
             raise Failure("decode", "unsupported", "PostScript is a program, not a picture")
+        check_pixels(image.size, policy)
         width, height = image.size
-        if width * height > policy.max_pixels:
-            raise Failure(
-                "decode",
-                "too_large",
-                f"the header says {width}x{height} = {width * height:,} pixels, "
-                f"at most {policy.max_pixels:,} are allowed; raise --max_pixels if this is meant",
-            )
         stored_mode, stored_hw = image.mode, (height, width)
         orientation = 1
         if image.format == "TIFF":  # Pillow turns these upright while loading, size included
@@ -146,13 +140,30 @@ def _decode(data: bytes, policy: DecodePolicy) -> Picture:
         return Picture(pixels, facts)
 
 
+def check_pixels(size: tuple[int, int], policy: DecodePolicy) -> None:
+    """Raises a Failure when a (width, height) is larger than the policy allows."""
+    width, height = size
+    if width * height > policy.max_pixels:
+        raise Failure(
+            "decode",
+            "too_large",
+            f"the header says {width}x{height} = {width * height:,} pixels, "
+            f"at most {policy.max_pixels:,} are allowed; raise --max_pixels if this is meant",
+        )
+
+
+def brightness_step(size_hw: tuple[int, int]) -> int:
+    """Every how many pixels, on both axes, the brightness of a picture is looked at."""
+    return max(1, min(size_hw) // _BRIGHTNESS_GRID_PX)
+
+
 def _orientation(image: Image.Image) -> int:
     value = image.getexif().get(_ORIENTATION_TAG, 1)
     return value if value in range(1, 9) else 1
 
 
 def _brightness(pixels: npt.NDArray[np.uint8]) -> float:
-    step = max(1, min(pixels.shape[:2]) // _BRIGHTNESS_GRID_PX)
+    step = brightness_step((pixels.shape[0], pixels.shape[1]))
     return float(pixels[::step, ::step].mean())
 
 

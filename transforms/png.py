@@ -1,6 +1,8 @@
 """Writing masks: grey PNGs whose pixel values are class ids."""
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -22,3 +24,54 @@ def encode_png(pixels: npt.NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=_LEVEL)
     return buffer.getvalue()
+
+
+class PngRows:
+    """A grey PNG that is written from top to bottom, so that the picture is never held whole.
+
+    Rows are not filtered: masks compress best so. W3C PNG specification, sections 5 and 10.
+    """
+
+    def __init__(self, size_hw: tuple[int, int], dtype: npt.DTypeLike) -> None:
+        """Begins a picture of (height, width).
+
+        Raises:
+            TypeError: the dtype is not uint8 or uint16.
+        """
+        if dtype not in (np.uint8, np.uint16):
+            raise TypeError(f"a mask of {dtype} cannot be written, expected uint8 or uint16")
+        self._size_hw = size_hw
+        self._type = np.dtype(dtype).newbyteorder(">")
+        self._rows = 0
+        self._zlib = zlib.compressobj(_LEVEL)
+        self._file = io.BytesIO()
+        self._file.write(b"\x89PNG\r\n\x1a\n")
+        height, width = size_hw
+        bits, grey = 8 * self._type.itemsize, 0
+        self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, grey, 0, 0, 0))
+
+    def write(self, rows: npt.NDArray[Any]) -> None:
+        """Adds rows, [n, W]."""
+        count, width = rows.shape
+        lines = np.zeros((count, 1 + width * self._type.itemsize), np.uint8)  # 0: not filtered
+        big_endian = np.ascontiguousarray(rows, self._type)
+        lines[:, 1:] = big_endian.view(np.uint8).reshape(count, -1)
+        self._data(self._zlib.compress(lines))
+        self._rows += count
+
+    def finish(self) -> bytes:
+        """The file. Raises ValueError when rows are missing."""
+        if self._rows != self._size_hw[0]:
+            raise ValueError(f"got {self._rows} rows of a mask of {self._size_hw[0]}")
+        self._data(self._zlib.flush())
+        self._chunk(b"IEND", b"")
+        return self._file.getvalue()
+
+    def _data(self, data: bytes) -> None:
+        for first in range(0, len(data), 1 << 30):  # a chunk's length has 31 bits
+            self._chunk(b"IDAT", data[first : first + (1 << 30)])
+
+    def _chunk(self, kind: bytes, data: bytes) -> None:
+        self._file.write(struct.pack(">I", len(data)) + kind)
+        self._file.write(data)
+        self._file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
