@@ -1,8 +1,8 @@
 """Test-time augmentation: a picture is shown in several ways, and the answers are undone.
 
-    flips    as it is, and mirrored left to right
-    turns    as it is, and by one, two and three quarter turns; with flips all eight
-    scales   as it is, and at 3/4 and 5/4 of its size
+flips    as it is, and mirrored left to right
+turns    as it is, and by one, two and three quarter turns; with flips all eight
+scales   as it is, and at 3/4 and 5/4 of its size
 """
 
 import dataclasses

@@ -56,7 +56,7 @@ class PngRows:
         lines = np.zeros((count, 1 + width * self._type.itemsize), np.uint8)  # 0: not filtered
         big_endian = np.ascontiguousarray(rows, self._type)
         lines[:, 1:] = big_endian.view(np.uint8).reshape(count, -1)
-        self._data(self._zlib.compress(lines))
+        self._data(self._zlib.compress(lines.data))
         self._rows += count
 
     def finish(self) -> bytes:

@@ -154,7 +154,8 @@ def _profile(window: int, blend: Blend) -> npt.NDArray[np.float64]:
         profile = np.cos(np.pi * place) ** 2
     else:
         profile = np.ones(window)
-    return np.maximum(profile, _FLOOR * profile.max())
+    floor: float = _FLOOR * profile.max()
+    return np.asarray(np.maximum(profile, floor), np.float64)
 
 
 @dataclasses.dataclass(frozen=True)

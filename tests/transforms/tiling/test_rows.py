@@ -98,9 +98,9 @@ def test_small_pictures_are_held_whole():
     assert isinstance(open_rows(encoded(picture(), format="PNG"), POLICY), WholeRows)
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF"])
-def test_a_file_that_was_cut_is_a_failure(format):
-    data = encoded(picture((900, 900)), format=format)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_a_file_that_was_cut_is_a_failure(kind):
+    data = encoded(picture((900, 900)), format=kind)
     with pytest.raises(Failure) as failed:
         read_all(streamed(data[: len(data) // 2]))
     assert failed.value.stage == "decode" and failed.value.reason in ("truncated", "corrupt")
