@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from pipeline import __version__, check_flags, train_flags
+from pipeline import __version__, check_flags, tile_flags, train_flags
 from pipeline.flag_values import (
     field_value,
     fraction,
@@ -100,6 +100,7 @@ def parser() -> Parser:
     _add_run_flags(segment)
     _add_model_flags(segment)
     _add_segment_flags(segment)
+    tile_flags.add_flags(segment, with_views=True)
     _add_device_flags(segment)
 
     generate = commands.add_parser("generate", description=_GENERATE)
