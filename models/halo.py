@@ -44,6 +44,14 @@ class Halo:
         """Whether windows can equal the whole picture."""
         return self.pixels is not None and self.period_px is not None
 
+    @property
+    def overlap_px(self) -> int | None:
+        """What windows must share that are cut at the multiple of the period nearest to the middle
+        of it, to equal the whole picture; None where nothing is enough."""
+        if self.pixels is None or self.period_px is None:
+            return None
+        return 2 * self.pixels + (self.period_px if self.period_px > 1 else 0)
+
 
 def measure_halo(run: Run, sides: Sequence[int] = _SIDES) -> Halo:
     """Measures a model that takes pictures of any size.

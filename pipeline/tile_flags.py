@@ -118,7 +118,7 @@ def settle(
     if halo is None:
         period = 1
     largest = min(tile_hw) - 2 * period + 1
-    needed = 2 * halo.pixels if halo and halo.is_local and halo.pixels is not None else None
+    needed = halo.overlap_px if halo else None
     if largest < 0:
         raise UserError(f"--tile_px={min(tile_hw)} is too small for a period of {period} px")
     if isinstance(overlap_px, int):
@@ -147,7 +147,7 @@ def _told(halo: Halo | None, exact: bool, needed: int | None) -> str:
             "warning: the model looks at the whole picture, or its answers do not move with it; "
             "masks by windows differ from masks of the whole"
         )
-    told = f"the model looks {halo.pixels} px around a pixel, at steps of {halo.period_px} px"
+    told = f"the model looks {needed} px far, at steps of {halo.period_px} px"
     if exact:
         return f"{told}: as if the picture were shown whole"
     return f"{told}: near seams masks may differ from that of the whole; {needed} px would be exact"
@@ -157,8 +157,9 @@ def _halo(binding: Binding, run: Callable[[], Run]) -> Halo:
     found = measure_halo(run())
     if binding.receptive_field is None or not found.is_local:
         return found
-    period = found.period_px or 1  # a pixel may see more to one side, by less than a step
-    return Halo((max(binding.receptive_field) + period) // 2, period)
+    # so that the overlap is the field: cut at a step, a pixel sees less than it to either side
+    step = found.period_px if found.period_px and found.period_px > 1 else 0
+    return Halo(-(-(max(binding.receptive_field) - step) // 2), found.period_px)
 
 
 def _check(flags: argparse.Namespace, binding: Binding) -> None:

@@ -113,7 +113,8 @@ def axis_of(
 
     Args:
         size, window, overlap, period: as for `window_starts`.
-        blend: how windows count where they overlap. crop: each for what is nearer to its middle;
+        blend: how windows count where they overlap. crop: each for what is nearer to its middle,
+            cut at a multiple of the period, from where a network sees least beyond;
             uniform: alike; gaussian, hann: the more, the nearer to its middle.
         fixed: windows are as long as `window` always; a smaller picture is made larger.
 
@@ -127,7 +128,7 @@ def axis_of(
     ends = [start + window for start in starts]
     firsts = starts
     if blend == "crop":
-        cuts = [(end + start + 1) // 2 for end, start in zip(ends, starts[1:], strict=False)]
+        cuts = [_cut(start, end, period) for end, start in zip(ends, starts[1:], strict=False)]
         firsts, ends = [0, *cuts], [*cuts, size]
     profile = _profile(window, blend)
     parts = [
@@ -143,6 +144,12 @@ def axis_of(
         for start, first, end, until, part in zip(starts, firsts, ends, done, parts, strict=True)
     )
     return Axis(size, window, spans)
+
+
+def _cut(start: int, end: int, period: int) -> int:
+    """The multiple of the period that is nearest to the middle of [start, end], and within it."""
+    cut = (start + end + period) // (2 * period) * period
+    return min(max(cut, start), end)
 
 
 def _profile(window: int, blend: Blend) -> npt.NDArray[np.float64]:

@@ -65,8 +65,9 @@ def test_cropping_keeps_half_of_the_overlap_between_a_pixel_and_the_edge_of_its_
     axis = axis_of(size, window, overlap, "crop", period=period)
     for span in axis.spans:
         before, after = span.first - span.start, span.start + axis.window - span.end
-        assert span.first == 0 or before >= overlap // 2
-        assert span.end == size or after >= overlap // 2
+        assert span.first == 0 or before >= (overlap - period) // 2
+        assert span.end == size or after >= (overlap - period) // 2
+        assert span.first % period == 0
 
 
 @pytest.mark.parametrize("size", SIZES)
