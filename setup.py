@@ -30,7 +30,7 @@ setup(
         "pyarrow>=25",
         "pydantic>=2.14",
         "pyyaml>=6",
-        # decodes pictures of gigapixels by rows, which Pillow cannot; its wheel brings libvips (LGPL)
+        # decodes pictures of gigapixels by rows, which Pillow cannot
         "pyvips>=3.2",
         "pyvips-binary>=8.18",
         "scipy>=1.16",

@@ -107,6 +107,7 @@ def parser() -> Parser:
     _add_run_flags(generate, input_required=False)
     _add_model_flags(generate)
     _add_generate_flags(generate)
+    tile_flags.add_flags(generate, with_views=False)
     check_flags.add_flags(generate)
     _add_device_flags(generate)
 

@@ -1,0 +1,109 @@
+"""`pixelmill segment --tile_px`: what it says, what it refuses, what a resumed run keeps."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import Segment, content, run_measured
+
+from models.halo import Halo
+from pipeline.tile_flags import settle
+
+
+def binding(**fields):
+    return SimpleNamespace(kind="logits", multiple_of=None, **fields)
+
+
+def test_windows_of_a_local_model_are_cropped_where_that_is_exact():
+    tiling, said = settle((256, 256), None, None, Halo(30, 8), binding())
+    assert (tiling.overlap_hw, tiling.blend, tiling.period_px) == ((68, 68), "crop", 8)
+    assert "as if the picture were shown whole" in said
+    tiling, said = settle((256, 256), 32, None, Halo(30, 8), binding())
+    assert (tiling.overlap_hw, tiling.blend) == ((32, 32), "gaussian")
+    assert "68 px would be exact" in said
+
+
+def test_windows_that_are_too_small_for_the_model_are_blended():
+    tiling, said = settle((64, 64), "auto", None, Halo(40, 1), binding())
+    assert (tiling.overlap_hw, tiling.blend) == ((32, 32), "gaussian") and "80 px" in said
+
+
+def test_global_context_is_warned_of_and_blended():
+    tiling, said = settle((128, 256), "auto", None, Halo(None, 4), binding())
+    assert (tiling.overlap_hw, tiling.blend) == ((64, 64), "gaussian")
+    assert said.count("warning: the model looks at the whole picture") == 1
+
+
+def test_a_model_of_one_size_gets_windows_of_any_overlap():
+    tiling, said = settle((64, 64), None, None, None, binding())
+    assert (tiling.overlap_hw, tiling.blend, tiling.period_px) == ((32, 32), "gaussian", 1)
+    assert "pictures of one size" in said
+
+
+def test_masks_are_those_of_whole_pictures_and_a_resumed_run_keeps_its_windows(
+    segment: Segment, photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment(photos, tmp_path / "whole") == 0
+    capsys.readouterr()
+    assert segment(photos, tmp_path / "tiled", "--tile_px=32") == 0
+    assert "windows: 32x32 px that overlap by 2 (crop)" in capsys.readouterr().out
+    for path in sorted((tmp_path / "whole" / "masks").rglob("*.png")):
+        other = tmp_path / "tiled" / path.relative_to(tmp_path / "whole")
+        with Image.open(path) as a, Image.open(other) as b:
+            np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    whole, tiled = (
+        json.loads((tmp_path / d / "metrics.json").read_text()) for d in ("whole", "tiled")
+    )
+    assert whole["classes"] == tiled["classes"]
+    before = content(tmp_path / "tiled")
+    victim = next((tmp_path / "tiled" / "metrics").rglob("*.json"))
+    victim.unlink()
+    assert segment(photos, tmp_path / "tiled", "--tile_px=32") == 0
+    assert "windows:" not in capsys.readouterr().out, "not measured again"
+    assert content(tmp_path / "tiled") == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--blend=hann"], "--blend is of windows; give --tile_px"),
+        (["--tile_px=32", "--max_side=20"], "--tile_px does not go with --max_side"),
+        (["--tile_px=32", "--mask_size=model"], "does not go with --mask_size=model"),
+        (["--tile_px=32", "--overlap_px=32"], "--overlap_px=32 is too large"),
+        (["--tta=flips", "--mask_size=model"], "leave --mask_size=model out"),
+        (["--tta=scales", "--image_size=32x32"], "--tta=scales has no effect"),
+    ],
+)
+def test_contradictions_are_refused(
+    segment: Segment,
+    photos: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags,
+    message,
+) -> None:
+    assert segment(photos, tmp_path / "out", *flags) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_memory_grows_with_the_width_only(tiny_model: str, tmp_path: Path) -> None:
+    """A picture of four times the height takes no more: 8192x8192 is 201 MB as uint8."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (256, 1024, 3), np.uint8)
+    block = np.asarray(Image.fromarray(small).resize((8192, 2048), Image.Resampling.BICUBIC))
+    peaks = []
+    for copies in (1, 4):
+        source = tmp_path / f"in{copies}"
+        source.mkdir()
+        Image.fromarray(np.concatenate([block] * copies)).save(source / "a.jpg", quality=85)
+        arguments = ["--input", str(source), "--output", str(tmp_path / f"out{copies}")]
+        flags = ["--tile_px=512", "--overlap_px=64", "--blend=gaussian"]
+        code, peak = run_measured(["segment", *arguments, "--model", tiny_model, *flags])
+        assert code == 0
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] < 100e6, [f"{peak / 1e6:.0f} MB" for peak in peaks]
