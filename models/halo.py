@@ -81,6 +81,8 @@ def _period(run: Run, side: int) -> int | None:
     large = _noise(side + max(PERIODS), seed=0)
     (still,) = run([large[:side, :side]])
     scale = still.shape[0] // side
+    if not scale:
+        return None
     slack = _ALIKE * float(np.abs(still).max())
     first, end = side // 2 - 8, side // 2 + 8  # of the answer to the picture that is not moved
     for period in PERIODS:
@@ -97,6 +99,8 @@ def _reach(run: Run, side: int, period: int) -> int | None:
     base, other = _noise(side, seed=1), 255 - _noise(side, seed=2) // 3
     (still,) = run([base])
     scale = still.shape[0] // side
+    if not scale:
+        return None
     slack = _SEEN * float(np.abs(still).max())
     middle = side // 2 // period * period
     step = -(-period // _PHASES)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 from support import Segment, content, run_measured
 
 from models.halo import Halo
+from models.loading import import_tensorflow
+from pipeline import cli
 from pipeline.tile_flags import settle
 
 
@@ -107,3 +110,44 @@ def test_memory_grows_with_the_width_only(tiny_model: str, tmp_path: Path) -> No
         assert code == 0
         peaks.append(peak)
     assert peaks[1] - peaks[0] < 100e6, [f"{peak / 1e6:.0f} MB" for peak in peaks]
+
+
+@pytest.fixture(scope="session")
+def doubling_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Twice as large, and blurred: uint8 [N, H, W, 3] -> float32 [N, 2 H, 2 W, 3]."""
+    tf = import_tensorflow()
+
+    class Doubling(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        def double(self, image: Any) -> dict[str, Any]:
+            x = tf.repeat(tf.repeat(tf.cast(image, tf.float32), 2, axis=1), 2, axis=2)
+            return {"picture": tf.nn.avg_pool2d(x, 5, 1, "SAME")}
+
+    model = Doubling()
+    path = tmp_path_factory.mktemp("models") / "doubling"
+    tf.saved_model.save(model, str(path), signatures=model.double)
+    return str(path)
+
+
+def test_pictures_that_are_made_larger_by_windows(
+    doubling_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for index, size_hw in enumerate([(70, 51), (32, 33), (5, 90)]):
+        pixels = np.random.default_rng(index).integers(0, 256, (*size_hw, 3), np.uint8)
+        Image.fromarray(pixels).save(source / f"{index}.png")
+    shared = ["generate", "--model", doubling_model, "--input", str(source)]
+    shared += ["--output_range=0,255", "--value_range=0,255", "--output"]
+    assert cli.main([*shared, str(tmp_path / "whole")]) == 0
+    assert cli.main([*shared, str(tmp_path / "crop"), "--tile_px=32"]) == 0
+    assert "(crop)" in capsys.readouterr().out
+    hann = ["--tile_px=32", "--overlap_px=16", "--blend=hann"]
+    assert cli.main([*shared, str(tmp_path / "hann"), *hann]) == 0
+    for index in range(3):
+        whole, crop, hann_ = (
+            np.asarray(Image.open(tmp_path / name / "images" / f"{index}.png")).astype(int)
+            for name in ("whole", "crop", "hann")
+        )
+        np.testing.assert_array_equal(crop, whole)
+        assert hann_.shape == whole.shape and np.abs(hann_ - whole).mean() < 1

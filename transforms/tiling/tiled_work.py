@@ -45,7 +45,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _AHEAD_ITEMS, _AHEAD_BYTES = 64, 64 << 20  # of pictures that are decoded
 _WAITING = Window(items=64, size_bytes=256 << 20)
-_ANSWER_BYTES = 128 << 20  # of what the model answers to one batch
+_ANSWER_BYTES = 64 << 20  # of what the model answers to one batch
 
 
 class Mosaic(Protocol[A]):  # type: ignore[misc]  # A is taken, never given
