@@ -106,6 +106,7 @@ def open_rows(data: bytes, policy: DecodePolicy, streamed_pixels: int = STREAMED
 
 def _streamable(data: bytes, policy: DecodePolicy, streamed_pixels: int) -> Facts | None:
     """What the header of a picture says that is large and of a plain kind; None for others."""
+    Image.MAX_IMAGE_PIXELS = policy.max_pixels  # else Pillow's own, which is far lower
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size

@@ -116,7 +116,7 @@ def test_damage_is_a_failure():
 def test_the_limit_of_pixels_holds():
     data = encoded(picture(), format="PNG")
     with pytest.raises(Failure, match="raise --max_pixels") as failed:
-        open_rows(data, DecodePolicy(max_pixels=1000), streamed_pixels=1)
+        open_rows(data, DecodePolicy(max_pixels=50_000), streamed_pixels=1)
     assert failed.value.reason == "too_large"
 
 
@@ -124,3 +124,8 @@ def test_what_is_no_picture_is_told_by_the_decoder():
     with pytest.raises(Failure) as failed:
         streamed(b"nothing")
     assert failed.value.reason == "unsupported"
+
+
+def test_pillows_own_limit_does_not_matter(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert isinstance(streamed(encoded(picture(), format="JPEG")), StreamedRows)
