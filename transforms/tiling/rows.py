@@ -9,6 +9,7 @@ others are held whole, as uint8.
 import dataclasses
 import io
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -108,7 +109,7 @@ def _streamable(data: bytes, policy: DecodePolicy, streamed_pixels: int) -> Fact
     """What the header of a picture says that is large and of a plain kind; None for others."""
     Image.MAX_IMAGE_PIXELS = policy.max_pixels  # else Pillow's own, which is far lower
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
             width, height = image.size
             if width * height < streamed_pixels or policy.ids or policy.draft_px is not None:
                 return None
