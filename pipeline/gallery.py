@@ -14,7 +14,7 @@ from PIL import Image
 
 from models.loading import import_tensorflow
 from transforms import storage
-from transforms.decode import DecodePolicy, decode
+from transforms.decode import MAX_PIXELS, DecodePolicy, decode
 from transforms.failures import Failure
 from transforms.inputs import Shard
 from transforms.sink import FEATURES, RECORDS
@@ -202,6 +202,7 @@ class Gallery:
         try:
             if isinstance(image, Failure):
                 raise image
+            _check_shown(image, self.policy)
             policy = dataclasses.replace(self.policy, draft_px=2 * LONGEST_PX, ids=False)
             picture = _shrink(decode(image, policy).pixels)
             cells = [_photo("image", picture)]
@@ -225,6 +226,7 @@ class Gallery:
         if isinstance(mask, Failure):
             raise mask
         try:
+            _check_shown(mask, self.policy)
             with Image.open(io.BytesIO(mask)) as opened:
                 ids = np.asarray(opened)
             height, width = size_hw or _small(ids.shape[0], ids.shape[1])
@@ -232,8 +234,24 @@ class Gallery:
             values, inverse = np.unique(ids[rows][:, columns], return_inverse=True)
             palette = [_rgb(self.colors.get(int(value), _UNKNOWN_COLOR)) for value in values]
             return np.asarray(palette, np.uint8)[inverse.reshape(height, width)]
+        except Failure:
+            raise
         except Exception as error:  # whatever Pillow's plugins raise for a damaged file
             raise Failure("read", "mask_format", f"the mask cannot be read: {error}") from error
+
+
+def _check_shown(data: bytes, policy: DecodePolicy) -> None:
+    """Raises a Failure for a picture that would have to be held whole, and is of gigapixels."""
+    if policy.max_pixels <= MAX_PIXELS:
+        return
+    Image.MAX_IMAGE_PIXELS = policy.max_pixels
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            width, height = opened.size
+    except Exception:  # whatever Pillow raises: the decoder says it better
+        return
+    if width * height > MAX_PIXELS:
+        raise Failure("decode", "too_large", f"{width}x{height} pixels are not shown in reports")
 
 
 def thumbnail(image: _Found) -> Cell:
