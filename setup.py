@@ -32,6 +32,9 @@ setup(
         "pyarrow>=25",
         "pydantic>=2.14",
         "pyyaml>=6",
+        # decodes pictures of gigapixels by rows, which Pillow cannot
+        "pyvips>=3.2",
+        "pyvips-binary>=8.18",
         "scipy>=1.16",
         # tf.saved_model.load imports it when it meets a model that Keras 2 saved with an optimizer
         "tf_keras>=2.21,<2.22",

@@ -115,6 +115,8 @@ class Binding:
         features_name: of a classifier, the output with its features; "" for its scores.
         classes: names by id; () until probed when the card names none.
         colors: "#rrggbb" by id; () for the built-in palette.
+        receptive_field: (height, width) of the part of a picture that decides a pixel of the
+            output, by the card.
     """
 
     signature: str
@@ -153,6 +155,7 @@ class Binding:
     void_id: int | None = None
     input_classes: int = 0
     features_name: str = ""
+    receptive_field: Size | None = None
 
     @property
     def num_classes(self) -> int:

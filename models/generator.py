@@ -115,6 +115,15 @@ class Translator(AroundSegmenter):
         return answers
 
 
+class MadeScores(AroundSegmenter):
+    """The numbers of the pictures that a Translator makes, before they become bytes."""
+
+    def __call__(self, images: Sequence[Image]) -> list[npt.NDArray[Any]]:
+        """float32 [h, w, C] of each picture, uint8 [H, W, 3]. Raises as Translator does."""
+        output, _ = self._model.answer(images)
+        return list(nhwc(import_tensorflow(), output, self.binding).numpy())
+
+
 def picture_graph(tf: Any, binding: Binding) -> Any:
     """A function of the model's output: uint8 [n, h, w, C] in RGB or grey, and by picture whether
     it is finite and the share of numbers outside the range."""

@@ -3,6 +3,7 @@
     prepare   uint8 [n, H, W, 3]  ->  the model's dtype, size, range, channels and layout, or its
               encoded pictures
     finish    scores [n, h, w, C]  ->  masks, confidence and histograms of H x W
+    scores    scores [n, h, w, C]  ->  the same of H x W, for those who add several up
 
 Scores are resized (bilinear) before the argmax, which is right; class ids by nearest neighbour.
 Where the sides must be multiples of a number, pictures are continued to the right and below by
@@ -177,6 +178,34 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
         place = (placed.canvas_hw, placed.offset_yx, placed.size_hw)
         settings = (size_hw, place, band, grid_step(size_hw))
         return finish(output, *(tf.constant(value, tf.int32) for value in settings))
+
+    return call
+
+
+def scores_graph(tf: Any, binding: Binding, as_probabilities: bool) -> Any:
+    """A function of the model's output, the (height, width) of the pictures and their placement in
+    what the model saw: scores [n, H, W, C] as finish takes them to the argmax, or class ids.
+
+    Args:
+        as_probabilities: of logits, their softmax or sigmoid.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def scores(output: Any, size_hw: Any, place: Any) -> Any:
+        x = nhwc(tf, output, binding)
+        if binding.multiple_of is not None or binding.fit in ("letterbox", "pad"):
+            x = _cut(tf, x, place, binding)
+        if binding.kind == "class_ids":
+            x = tf.cast(x, tf.int32) if x.dtype == tf.bool else x
+            return tf.image.resize(x, size_hw, method="nearest")
+        x = _resize_bilinear(tf, tf.cast(x, tf.float32), size_hw)
+        if as_probabilities and binding.kind == "logits":
+            return tf.sigmoid(x) if x.shape[-1] == 1 else tf.nn.softmax(x)
+        return x
+
+    def call(output: Any, size_hw: tuple[int, int], placed: Placement) -> Any:
+        place = (placed.canvas_hw, placed.offset_yx, placed.size_hw)
+        return scores(output, *(tf.constant(pair, tf.int32) for pair in (size_hw, place)))
 
     return call
 

@@ -95,6 +95,7 @@ def bind(
         void_id=card.output.void_id,
         classes=tuple(card.classes or ()),
         colors=tuple(card.colors or ()),
+        receptive_field=card.receptive_field,
     )
 
 

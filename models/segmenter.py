@@ -107,7 +107,7 @@ class Segmenter:
                 placed = self.binding.placed(size_hw)
                 mask_hw = placed.size_hw if self._mask_at_model_size else size_hw
                 part = scores[len(answers) : len(answers) + len(run)]
-                answers.extend(_split(self._finish_bands(part, mask_hw, placed), len(run)))
+                answers.extend(split(self._finish_bands(part, mask_hw, placed), len(run)))
         if self._mask_at_model_size or self.binding.fit != "crop":
             return answers
         return [
@@ -256,7 +256,8 @@ def _join(name: str, bands: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return functools.reduce(add, bands)
 
 
-def _split(arrays: Mapping[str, npt.NDArray[Any]], rows: int) -> list[Segmentation]:
+def split(arrays: Mapping[str, npt.NDArray[Any]], rows: int) -> list[Segmentation]:
+    """The answers of what finish gave for `rows` pictures of one size."""
     confidence, histograms = arrays.get("confidence"), arrays.get("histograms")
     return [
         Segmentation(

@@ -11,6 +11,7 @@ from pipeline import (
     flags,
     report_flags,
     study_flags,
+    tile_flags,
     train_flags,
 )
 from pipeline.dataflow import flags as launch_flags
@@ -133,12 +134,14 @@ def _add_jobs(commands: "argparse._SubParsersAction[Parser]") -> None:
     flags.add_run_flags(segment)
     flags.add_model_flags(segment)
     flags.add_segment_flags(segment)
+    tile_flags.add_flags(segment, with_views=True)
     flags.add_device_flags(segment)
 
     generate = commands.add_parser("generate", description=_GENERATE)
     flags.add_run_flags(generate, input_required=False)
     flags.add_model_flags(generate)
     flags.add_generate_flags(generate)
+    tile_flags.add_flags(generate, with_views=False)
     check_flags.add_flags(generate)
     flags.add_device_flags(generate)
 

@@ -11,6 +11,8 @@ from transforms.failures import REASONS
 # models.networks.augment.OPS, whose module imports TensorFlow: too slow for --help
 AUGMENTATIONS = ("flip", "turn", "scale", "shift", "colour")
 
+VIEWS = ("flips", "turns", "scales")
+
 
 def join_negative_values(arguments: list[str]) -> list[str]:
     """Lets `--value_range -1,1` be written with a space: argparse takes -1,1 for a flag."""
@@ -147,6 +149,26 @@ def size(text: str) -> tuple[int, int]:
     if match is None or int(match[1]) < 1 or int(match[2]) < 1:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH like 512x512, got {text!r}")
     return int(match[1]), int(match[2])
+
+
+def tile(text: str) -> tuple[int, int]:
+    """One side of a square in pixels, or HEIGHTxWIDTH."""
+    return size(f"{text}x{text}" if text.isdecimal() else text)
+
+
+def overlap(text: str) -> int | str:
+    """Pixels, 0 or more, or "auto"."""
+    return text if text == "auto" else whole(text)
+
+
+def views(text: str) -> tuple[str, ...]:
+    """Kinds of views joined by plus signs."""
+    names = tuple(part.strip() for part in text.split("+"))
+    if unknown := [name for name in names if name not in VIEWS]:
+        raise argparse.ArgumentTypeError(
+            f"{unknown[0]!r} is none of {', '.join(VIEWS)}; several are joined by +"
+        )
+    return names
 
 
 def reasons(text: str) -> frozenset[str]:

@@ -9,8 +9,9 @@ from typing import Any
 from models.binding import Binding
 from models.devices import device_names
 from models.errors import UserError
+from models.generator import MadeScores
 from models.signatures import ModelInfo
-from pipeline import engine, jobs, places, run_files, verification
+from pipeline import engine, jobs, places, run_files, tile_flags, verification
 from pipeline.batches import choose_batch_size
 from transforms import generate, translate
 from transforms.decode import DecodePolicy
@@ -55,6 +56,15 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     masks = dataclasses.replace(policy, ids=binding.takes_mask)
     how = PictureFormat(flags.image_format, flags.quality, CHANGED if plan else MADE)
     identity["format"] = dataclasses.asdict(how)
+    tiling, tiled = tile_flags.choose_tiling(
+        flags, binding, out, lambda: MadeScores(local_model(info.path), binding)
+    )
+    identity |= tiled
+    if tiling is not None and (checks.looks or binding.takes_mask or plan is None):
+        raise UserError(
+            "--tile_px is for pictures of pictures, without --verifier and --feature_model; "
+            "leave it or them out"
+        )
     if plan is not None:
         as_files = plan.kind == "images"
         operator: generate.GenerateOperator | translate.TranslateOperator = (
@@ -71,6 +81,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
                 batch_timeout_s=flags.batch_timeout_s,
                 devices=jobs.device_options(flags),
                 checks=checks,
+                tiling=tiling,
             )
         )
         identity |= {"decode": dataclasses.asdict(masks), "features": names._asdict()}

@@ -14,10 +14,11 @@ from models.binding import Binding
 from models.card import load_card, own_card
 from models.devices import DeviceOptions, configure, device_names
 from models.errors import ModelError, UserError
+from models.pixel_scores import PixelScores
 from models.probe import probe
 from models.rules import bind
 from models.signatures import ModelInfo, read_model
-from pipeline import engine, graph, places, run_files
+from pipeline import engine, graph, places, run_files, tile_flags
 from pipeline.batches import choose_batch_size
 from pipeline.dataflow import options as launch_options
 from pipeline.dataflow.plan_text import plan_text
@@ -51,6 +52,12 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     policy = DecodePolicy(flags.max_pixels, flags.alpha)
     if flags.mask_size == "model" and (side := binding.size_hw or binding.max_side_px):
         policy = dataclasses.replace(policy, draft_px=side if isinstance(side, int) else max(side))
+    views = tile_flags.choose_views(flags, binding)
+    tiling, tiled = tile_flags.choose_tiling(
+        flags, binding, out, lambda: PixelScores(local_model(info.path), binding)
+    )
+    if len(views) > 1:
+        tiled["tta"] = list(flags.tta)
     sink = Sink(out, "masks", as_files=plan.kind == "images", columns=segment.COLUMNS)
     operator = segment.SegmentOperator(
         model=info.path,
@@ -65,6 +72,8 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         threads=flags.threads or 0,
         batch_timeout_s=flags.batch_timeout_s,
         devices=device_options(flags),
+        tiling=tiling,
+        views=views,
     )
     run = run_files.Run(
         job="segment",
@@ -79,6 +88,7 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             # that decide the bytes: half a run by each would be no run
             "precision": flags.precision,
             "versions": {name: version(name) for name in ("tensorflow", "pillow")},
+            **tiled,
         },
         notes={"model": info.path, "input": flags.input, "devices": device_names()},
     )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from transforms.decode import DecodePolicy, decode
+from transforms.decode import MAX_PIXELS, DecodePolicy, decode
 from transforms.failures import Failure
 
 LONGEST_PX = 240
@@ -185,6 +185,7 @@ def _picture(image: Found, policy: DecodePolicy) -> tuple[Cell, _Pixels | None]:
     try:
         if isinstance(image, Failure):
             raise image
+        _check_shown(image, policy)
         picture = _shrink(
             decode(image, dataclasses.replace(policy, draft_px=2 * LONGEST_PX, ids=False)).pixels
         )
@@ -193,13 +194,31 @@ def _picture(image: Found, policy: DecodePolicy) -> tuple[Cell, _Pixels | None]:
     return _photo("image", picture), picture
 
 
+def _check_shown(data: bytes, policy: DecodePolicy) -> None:
+    """Raises a Failure for a picture that would have to be held whole, and is of gigapixels."""
+    if policy.max_pixels <= MAX_PIXELS:
+        return
+    Image.MAX_IMAGE_PIXELS = policy.max_pixels
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            width, height = opened.size
+    except Exception:  # whatever Pillow raises: the decoder says it better
+        return
+    if width * height > MAX_PIXELS:
+        raise Failure("decode", "too_large", f"{width}x{height} pixels are not shown in reports")
+
+
 def _ids(mask: Found) -> npt.NDArray[Any]:
     """Class ids of a grey PNG, [H, W]. Raises a Failure when it is none."""
     if isinstance(mask, Failure):
         raise mask
     try:
         with Image.open(io.BytesIO(mask)) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise Failure("decode", "too_large", "masks of gigapixels are not shown in reports")
             ids = np.asarray(opened)
+    except Failure:
+        raise
     except Exception as error:  # whatever Pillow's plugins raise for a damaged file
         raise Failure("read", "mask_format", f"the mask cannot be read: {error}") from error
     if ids.ndim != 2:

@@ -1,14 +1,17 @@
 """Segmenting: the operator that turns the images of a shard into masks."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from models.binding import Binding
 from models.devices import DeviceOptions, configure
+from models.pixel_scores import PixelScores, block_finisher
 from models.segmenter import Segmentation, Segmenter
+from models.views import PLAIN, View
 from transforms import sums
 from transforms.decode import DecodePolicy, Facts
 from transforms.failures import Failure
@@ -20,6 +23,9 @@ from transforms.sink import Sink
 from transforms.sources import FeatureNames
 from transforms.staging import local_model
 from transforms.survive import TIMEOUT_S
+from transforms.tiling.mask_mosaic import JoinedMask, MaskMosaic
+from transforms.tiling.tiled_work import TiledWork
+from transforms.tiling.windows import Tiling
 
 COLUMNS = pa.schema(
     [
@@ -59,6 +65,8 @@ class SegmentOperator:
         threads: that decode and encode; 0 for one a core.
         batch_timeout_s: for one call of the model; 0 to wait for ever.
         devices: settings of the accelerators.
+        tiling: how pictures are cut into windows; None to show them whole.
+        views: in which the model is shown every picture, or window.
     """
 
     model: str
@@ -73,15 +81,33 @@ class SegmentOperator:
     threads: int = 0
     batch_timeout_s: float = TIMEOUT_S
     devices: DeviceOptions = DeviceOptions()
+    tiling: Tiling | None = None
+    views: tuple[View, ...] = (PLAIN,)
 
     def open(self) -> Work:
         """Loads the model. Raises ModelError."""
         configure(self.devices)
         settings = Settings(self.policy, self.features, self.threads, self.batch_timeout_s)
+        if self.tiling is not None or len(self.views) > 1:
+            return self._open_tiled(settings)
         return PictureWork(
             settings,
             lambda: load_segmenter(self, self.confidence_map),
             lambda facts, answer: encode_result(facts, answer, self),
+        )
+
+    def _open_tiled(self, settings: Settings) -> Work:
+        def load() -> PixelScores:
+            model = local_model(self.model, self.fingerprint)
+            return PixelScores(model, self.binding, self.batch_size, self.views)
+
+        finish = block_finisher(self.binding, len(self.views))
+        return TiledWork(
+            settings,
+            self.tiling,
+            load,
+            lambda grid: MaskMosaic(grid, finish, self.confidence_map, encode_joined),
+            max(1, self.binding.num_scores) if self.binding.kind != "class_ids" else 1,
         )
 
 
@@ -97,7 +123,23 @@ def load_segmenter(settings: SegmentOperator, with_confidence: bool) -> Segmente
     )
 
 
-def check(answer: Segmentation) -> None:
+class Answer(Protocol):
+    """What is measured of a mask; see Segmentation."""
+
+    @property
+    def class_pixels(self) -> npt.NDArray[np.int64]: ...
+
+    @property
+    def histograms(self) -> npt.NDArray[np.int64] | None: ...
+
+    @property
+    def finite(self) -> bool: ...
+
+    @property
+    def in_range(self) -> bool: ...
+
+
+def check(answer: Answer) -> None:
     """Raises a Failure when an answer is no mask."""
     if not answer.finite:
         raise Failure(
@@ -120,16 +162,31 @@ def encode_result(facts: Facts, answer: Segmentation, settings: SegmentOperator)
     outputs = {"masks": Encoded(encode_png(answer.mask), "png")}
     if settings.confidence_map and answer.confidence is not None:
         outputs["confidence"] = Encoded(encode_grey(answer.confidence), "png")
+    return _described(facts, answer.mask.shape, answer, outputs)
+
+
+def encode_joined(facts: Facts, answer: JoinedMask) -> Result:
+    """The same of a mask that was made by windows, and is encoded already."""
+    check(answer)
+    outputs = {"masks": Encoded(answer.mask, "png")}
+    if answer.confidence is not None:
+        outputs["confidence"] = Encoded(answer.confidence, "png")
+    return _described(facts, answer.size_hw, answer, outputs)
+
+
+def _described(
+    facts: Facts, size_hw: tuple[int, int], answer: Answer, outputs: dict[str, Encoded]
+) -> Result:
     means = _means(answer)
     return Result(
         outputs=outputs,
-        row=_row(facts, answer, means, len(outputs["masks"].data)),
-        sums=_sums(facts, answer),
+        row=_row(facts, size_hw, answer, means, len(outputs["masks"].data)),
+        sums=_sums(facts, size_hw, answer),
         rank=means["mean_confidence"],
     )
 
 
-def _means(answer: Segmentation) -> dict[str, float | None]:
+def _means(answer: Answer) -> dict[str, float | None]:
     if answer.histograms is None:
         return {f"mean_{name}": None for name in _HISTOGRAMS}
     return {
@@ -139,12 +196,16 @@ def _means(answer: Segmentation) -> dict[str, float | None]:
 
 
 def _row(
-    facts: Facts, answer: Segmentation, means: dict[str, float | None], mask_bytes: int
+    facts: Facts,
+    size_hw: tuple[int, int],
+    answer: Answer,
+    means: dict[str, float | None],
+    mask_bytes: int,
 ) -> dict[str, Any]:
     classes = np.flatnonzero(answer.class_pixels)
     return {
-        "width": answer.mask.shape[1],
-        "height": answer.mask.shape[0],
+        "width": size_hw[1],
+        "height": size_hw[0],
         "stored_width": facts.stored_hw[1],
         "stored_height": facts.stored_hw[0],
         "format": facts.format,
@@ -158,8 +219,8 @@ def _row(
     }
 
 
-def _sums(facts: Facts, answer: Segmentation) -> sums.Sums:
-    height, width = answer.mask.shape
+def _sums(facts: Facts, size_hw: tuple[int, int], answer: Answer) -> sums.Sums:
+    height, width = size_hw
     measured: sums.Sums = {
         "pixels": height * width,
         "class_pixels": answer.class_pixels,

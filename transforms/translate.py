@@ -1,6 +1,7 @@
 """Translating: the operator that makes pictures of pictures, such as larger or cleaner ones."""
 
 import dataclasses
+from collections.abc import Callable
 
 import pyarrow as pa
 
@@ -22,12 +23,15 @@ from transforms.outcomes import describe_picture, measured
 from transforms.picture_files import CHANGED, PictureFormat, encode_picture
 from transforms.picture_work import PictureWork, Settings
 from transforms.png import encode_png
-from transforms.records import Encoded, Record, Result, WorkStream
+from transforms.records import Encoded, Record, Result, Stream, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
 from transforms.staging import local_model
 from transforms.survive import TIMEOUT_S
+from transforms.tiling.picture_mosaic import PictureMosaic
+from transforms.tiling.tiled_work import TiledWork
+from transforms.tiling.windows import Tiling
 
 tf = import_tensorflow()
 
@@ -67,7 +71,8 @@ class TranslateOperator:
         threads: that decode and encode; 0 for one a core.
         batch_timeout_s: for one call of the model; 0 to wait for ever.
         devices: settings of the accelerators.
-        checks: what pictures must pass.
+        checks: what pictures must pass; without models that look at them where there are windows.
+        tiling: how pictures are cut into windows; None to show them whole.
     """
 
     model: str
@@ -82,6 +87,7 @@ class TranslateOperator:
     batch_timeout_s: float = TIMEOUT_S
     devices: DeviceOptions = DeviceOptions()
     checks: Checks = Checks()
+    tiling: Tiling | None = None
 
     def open(self) -> Work:
         """Loads the models. Raises ModelError."""
@@ -98,19 +104,29 @@ class _TranslateWork:
         self._training = None
         if settings.checks.reference:
             self._training = Known(settings.checks.near_bits, Reference.load(settings.sink.root))
-        self._work = PictureWork(
-            Settings(
-                settings.policy, settings.features, settings.threads, settings.batch_timeout_s
-            ),
-            self._load,
-            self._encode,
+        how = Settings(
+            settings.policy, settings.features, settings.threads, settings.batch_timeout_s
         )
+        self._work: Callable[[Shard, Clock], Stream[Result]]
+        if settings.tiling is None:
+            self._work = PictureWork(how, self._load, self._encode)
+        else:
+            self._work = TiledWork(
+                how,
+                settings.tiling,
+                self._load_translator,
+                lambda grid: PictureMosaic(
+                    grid, lambda facts, made: self._encode(facts, (made, None))
+                ),
+            )
 
     def _load(self) -> Checked:
+        return Checked(self._load_translator(), self._checks)
+
+    def _load_translator(self) -> Translator:
         settings = self._settings
         model = local_model(settings.model, settings.fingerprint)
-        translator = Translator(model, settings.binding, settings.batch_size)
-        return Checked(translator, self._checks)
+        return Translator(model, settings.binding, settings.batch_size)
 
     def _encode(self, facts: Facts, answer: tuple[Made, Seen | None]) -> Result:
         made, seen = answer

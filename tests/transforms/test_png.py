@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from transforms.png import encode_png
+from transforms.png import PngRows, encode_png
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=17)
 
@@ -35,3 +35,25 @@ def test_the_same_mask_gives_the_same_bytes():
 def test_other_types_are_refused_rather_than_wrapped(dtype):
     with pytest.raises(TypeError, match="expected uint8 or uint16"):
         encode_png(np.zeros((2, 2), dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size_hw", [(1, 1), (7, 13), (64, 300)])
+def test_rows_make_the_same_picture(dtype, size_hw):
+    mask = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, size_hw).astype(dtype)
+    rows = PngRows(size_hw, dtype)
+    for first in range(0, size_hw[0], 5):
+        rows.write(mask[first : first + 5])
+    with Image.open(io.BytesIO(rows.finish())) as image:
+        image.load()
+        assert image.format == "PNG" and image.mode == ("L" if dtype == np.uint8 else "I;16")
+        np.testing.assert_array_equal(np.asarray(image), mask)
+
+
+def test_rows_that_are_missing_are_noticed():
+    rows = PngRows((3, 2), np.uint8)
+    rows.write(np.zeros((2, 2), np.uint8))
+    with pytest.raises(ValueError, match="got 2 rows of a mask of 3"):
+        rows.finish()
+    with pytest.raises(TypeError, match="expected uint8 or uint16"):
+        PngRows((3, 2), np.int32)

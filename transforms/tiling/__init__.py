@@ -1,0 +1,1 @@
+"""Pictures larger than the model: windows, what is blended where they overlap, rows as they end."""
