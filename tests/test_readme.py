@@ -48,7 +48,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_flags_in_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = {"--runner", "--direct_num_workers", "--help"}  # the first two are Beam's
-    for command in ("segment", "generate", "inspect", "pack", "train", "status", "verify"):
+    for command in ("segment", "generate", "inspect", "pack", "train", "study", "status", "verify"):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         known |= set(re.findall(r"--\w+", capsys.readouterr().out))
