@@ -27,12 +27,15 @@ def split_digits(per_class: int) -> tuple[Pictures, Labels, Pictures, Labels]:
 
 
 def warped(picture: Pictures, rng: np.random.Generator) -> Pictures:
-    """A digit, uint8 [8, 8], a little turned and pulled about (as Simard et al. 2003)."""
-    turn = np.deg2rad(rng.uniform(-10, 10))
+    """A digit, uint8 [8, 8], a little turned, slanted, scaled and pulled about (as Simard et al.
+    2003)."""
+    turn, slant = np.deg2rad(rng.uniform(-10, 10, 2))
     turned = np.asarray([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    at = np.einsum("ij,jyx->iyx", turned, np.mgrid[:8, :8] - 3.5) + 3.5
+    scaled = np.diag(np.exp(rng.uniform(-0.1, 0.1, 2)))
+    affine = turned @ [[1, 0], [np.tan(slant), 1]] @ scaled
+    at = np.einsum("ij,jyx->iyx", affine, np.mgrid[:8, :8] - 3.5) + 3.5
     at += np.stack([ndimage.zoom(rng.normal(0, 0.5, (3, 3)), 8 / 3, order=1) for _ in "yx"])
-    moved = ndimage.map_coordinates(picture.astype(np.float64), at, order=1)
+    moved = ndimage.map_coordinates(picture.astype(np.float64), at, order=3)
     return np.clip(np.round(moved), 0, 255).astype(np.uint8)
 
 

@@ -188,27 +188,28 @@ def test_rare_classes_alone_and_pictures_seen_before(
     assert study["test_pictures_trained_with"] == twice
 
 
+@pytest.mark.slow
 def test_a_segmenter(tmp_path: Path) -> None:
     """Bright squares on a dark ground; the made pictures have masks of another place."""
     rng = np.random.default_rng(0)
     for name, count in (("real", 6), ("made", 6), ("test", 4)):
         for number in range(count):
-            mask = np.zeros((16, 16), np.uint8)
-            top, left = rng.integers(0, 9, 2)
-            mask[top : top + 7, left : left + 7] = 1
+            mask = np.zeros((32, 32), np.uint8)
+            top, left = rng.integers(0, 18, 2)
+            mask[top : top + 14, left : left + 14] = 1
             pixels = np.clip(40 + 160 * mask + rng.normal(0, 10, mask.shape), 0, 255)
             shown = 1 - mask if name == "made" else mask
             for folder, content in (("images", pixels.astype(np.uint8)), ("masks", shown)):
                 path = tmp_path / name / folder / f"{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(content).save(path)
-    more = ["--crop_px", "16", "--epochs", "8", "--batch_size", "4", "--depth", "1"]
+    more = ["--crop_px", "16", "--epochs", "2", "--batch_size", "4", "--depth", "1"]
     more += ["--width", "4", "--learning_rate", "0.02", "--augment", "none", "--seeds", "2"]
     places = ["--real", str(tmp_path / "real"), "--augmented", str(tmp_path / "made")]
     places += ["--test", str(tmp_path / "test"), "--output", str(tmp_path / "out")]
     assert cli.main(["study", "segmenter", *places, *more]) == 0
     study = study_of(tmp_path / "out")
-    assert study["metric"] == "mean_iou" and study["steps"] == 24
+    assert study["metric"] == "mean_iou" and study["steps"] == 24  # four squares of each picture
     means = {arm: found["mean_iou"]["mean"] for arm, found in study["arms"].items()}
     assert means["real"] > 0.9 and means["augmented"] < 0.1
     assert study["gan_test"]["mean_iou"]["mean"] < 0.1
