@@ -68,6 +68,8 @@ USUAL = {
 def checked(flags: argparse.Namespace) -> argparse.Namespace:
     """The flags with their defaults, unless one would have no effect on this kind of network.
 
+    The precision becomes the name of a policy of Keras.
+
     Raises:
         UserError: it would not.
     """
@@ -80,6 +82,7 @@ def checked(flags: argparse.Namespace) -> argparse.Namespace:
                 f"--{name} has no effect on a {flags.kind}, only on a {' or a '.join(kinds)}; "
                 "leave the flag out"
             )
+    filled.precision = _precision(flags.kind, flags.precision)
     return filled
 
 
@@ -162,7 +165,7 @@ def shown_in_an_epoch(flags: argparse.Namespace, survey: Survey) -> int:
 def identity_of(
     flags: argparse.Namespace, settings: Settings, config: NetworkConfig, classes: list[str]
 ) -> dict[str, Any]:
-    """What decides a training besides its data. Raises UserError."""
+    """What decides a training besides its data."""
     return {
         "settings": dataclasses.asdict(settings),
         "network": dataclasses.asdict(config),
@@ -170,7 +173,7 @@ def identity_of(
         "ignore_id": flags.ignore_id,
         "class_weights": flags.class_weights,
         "crop_px": flags.crop_px,
-        "precision": _precision(flags.kind, flags.precision),
+        "precision": flags.precision,
         "versions": {name: version(name) for name in ("tensorflow", "keras", "pillow")},
     }
 
@@ -178,7 +181,7 @@ def identity_of(
 def prepare_keras(flags: argparse.Namespace) -> None:
     """Makes trainings of this process repeatable, at the precision that is asked for."""
     tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy(_precision(flags.kind, flags.precision))
+    keras.config.set_dtype_policy(flags.precision)
 
 
 def trainee_of(
