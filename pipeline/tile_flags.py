@@ -157,9 +157,8 @@ def _halo(binding: Binding, run: Callable[[], Run]) -> Halo:
     found = measure_halo(run())
     if binding.receptive_field is None or not found.is_local:
         return found
-    # so that the overlap is the field: cut at a step, a pixel sees less than it to either side
-    step = found.period_px if found.period_px and found.period_px > 1 else 0
-    return Halo(-(-(max(binding.receptive_field) - step) // 2), found.period_px)
+    # the overlap becomes the field and a period: strides see farther to one side than to the other
+    return Halo(-(-max(binding.receptive_field) // 2), found.period_px)
 
 
 def _check(flags: argparse.Namespace, binding: Binding) -> None:

@@ -116,7 +116,10 @@ def protocol_run(
     totals = Totals()
     for shard in plan.shards:
         totals = totals.merge(Totals.of(process_shard(shard, lambda: do, sink), 1.0))
-    with mock.patch("pipeline.report._render", lambda _: "no picture here, it takes long"):
+    with (
+        mock.patch("pipeline.report.load", lambda _: None),
+        mock.patch("pipeline.report.render", lambda _: "no picture here, it takes long"),
+    ):
         return run_files.finish(totals, out)
 
 

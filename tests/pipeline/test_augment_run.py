@@ -194,6 +194,7 @@ def test_nothing_depends_on_threads_or_restarts(masked: str, tmp_path: Path) -> 
         run(made.model_copy(update={"seed": 6}), tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_shard_depends_on_no_other(masked: str, tmp_path: Path) -> None:
     made = recipe(masked, per_image=2, steps=MIXED, balance={"by": "images", "target": 12})
     assert run(made, tmp_path / "all") == 0
@@ -258,6 +259,7 @@ def test_killed_and_started_again_it_ends_the_same(masked: str, tmp_path: Path) 
     assert content(out) == content(tmp_path / "usual")
 
 
+@pytest.mark.slow
 def test_in_a_bucket_it_is_the_same(gcs: GcsServer, tmp_path: Path) -> None:
     sources = [[row(0), row(1), row(2)], [row(3), row(2), row(4)]]
     local = write_shards(tmp_path / "in", sources)

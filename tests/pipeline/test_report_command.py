@@ -78,6 +78,7 @@ def test_a_training(tmp_path: Path) -> None:
         assert words in text
 
 
+@pytest.mark.slow
 def test_an_evaluation(segment: Segment, photos: str, tmp_path: Path) -> None:
     for name, more in (("a", ()), ("b", ("--max_side", "24"))):
         assert segment(photos, tmp_path / name, *more) == 0

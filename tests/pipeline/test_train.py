@@ -147,6 +147,7 @@ def test_inspect_needs_nothing_said(unet: Path, capsys: pytest.CaptureFixture[st
     assert "brings its own; an output sees 18 x 18 pixels" in said
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_gives_the_same_weights(
     unet: Path, scenes: str, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_a_finished_training_is_left_as_it_is(
     assert fingerprint(str(unet)) == before
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_place(
     unet: Path, scenes: str, tmp_path: Path
 ) -> None:

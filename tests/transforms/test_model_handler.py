@@ -360,8 +360,8 @@ def test_several_processes(infer, handler, alone):
     assert distribution(metrics, "inference_request_batch_size").max <= BATCH
 
 
-def test_the_block_in_the_readme(tmp_path, monkeypatch, capfd):
-    text = (ROOT / "README.md").read_text()
+def test_the_block_in_the_docs(tmp_path, monkeypatch, capfd):
+    text = (ROOT / "docs" / "beam.md").read_text()
     section = text.partition("With Beam's RunInference")[2]
     program = re.search(r"^```py\w*\n(.+?)^```", section, re.MULTILINE | re.DOTALL)[1]
     (tmp_path / "photos").mkdir()
