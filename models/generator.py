@@ -175,10 +175,14 @@ def _cut(arrays: dict[str, Any], placed: Placement) -> dict[str, Any]:
 
 def _masked(made: Made, mask: Image) -> Made:
     """A picture with the mask that it was made of, at its own size by nearest neighbour."""
-    height, width = made.pixels.shape[:2]
-    ids = Pillow.fromarray(np.ascontiguousarray(mask[..., 0]))
-    ids = ids.resize((width, height), Pillow.Resampling.NEAREST)
-    return dataclasses.replace(made, mask=np.asarray(ids))
+    return dataclasses.replace(made, mask=resized_ids(mask[..., 0], made.pixels.shape[:2]))
+
+
+def resized_ids(ids: npt.NDArray[Any], size_hw: tuple[int, int]) -> npt.NDArray[Any]:
+    """Class ids, uint8 or uint16 [H, W], at another size by nearest neighbour."""
+    mask = Pillow.fromarray(np.ascontiguousarray(ids))
+    resized = mask.resize(size_hw[::-1], Pillow.Resampling.NEAREST)
+    return np.asarray(resized).astype(ids.dtype)
 
 
 def _coloured(grey: Made, image: Image) -> Made:

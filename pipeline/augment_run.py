@@ -19,7 +19,7 @@ from transforms import paths
 from transforms.augment import COLUMNS, AugmentOperator
 from transforms.augmentation.balance import read_have
 from transforms.augmentation.looking import has_mask
-from transforms.augmentation.recipe import PseudoLabel, Recipe, RecipeError
+from transforms.augmentation.recipe import PseudoLabel, Recipe, RecipeError, Translate
 from transforms.augmentation.steps import CopyPaste, MixUp
 from transforms.checking import Checks
 from transforms.decode import MAX_PIXELS, DecodePolicy
@@ -131,6 +131,7 @@ def make_operator(
         have=read_have(balance.have, balance.by) if balance and balance.have else None,
         segmenter=_bind_segmenter(recipe.pseudo_label) if recipe.pseudo_label else None,
         generator=_bind_generator(recipe, out, threads) if recipe.generate else None,
+        translator=_bind_translator(recipe.translate) if recipe.translate else None,
         policy=DecodePolicy(max_pixels),
         threads=threads,
     )
@@ -190,6 +191,17 @@ def _bind_generator(recipe: Recipe, out: str, threads: int) -> GenerateOperator:
     )
 
 
+def _bind_translator(wanted: Translate) -> Bound:
+    """The model of translate. Raises UserError."""
+    bound = _bind("translate", wanted.model, wanted.card, {"output.kind": "image"})
+    if not bound.binding.takes_picture:
+        raise RecipeError(
+            f"translate.model: {bound.path} takes no picture, expected a model that makes pictures "
+            "of pictures or of masks; `pixelmill inspect` tells more"
+        )
+    return bound
+
+
 def _bind(what: str, model: str, card_path: str | None, fixed: dict[str, Any]) -> Bound:
     """A model of the recipe, bound and probed. Raises UserError."""
     path = paths.absolute(model)
@@ -221,6 +233,11 @@ def _check_first(plan: Plan, operator: AugmentOperator) -> None:
         if wrong and any(isinstance(each, kind) for each in recipe.steps):
             have = "have masks" if masked else "have no masks"
             raise UserError(f"step {step}: the pictures of {plan.shards[0].root} {have}, and {why}")
+    if operator.translator is not None and operator.translator.binding.takes_mask and not masked:
+        raise UserError(
+            f"translate: the pictures of {plan.shards[0].root} have no masks, and the model makes "
+            "pictures of masks; give pseudo_label, or a model of pictures"
+        )
     if recipe.generate is not None and masked:
         raise UserError(
             f"generate: the pictures of {plan.shards[0].root} have masks, and the generator makes "

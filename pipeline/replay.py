@@ -24,6 +24,7 @@ from transforms.augmentation.provenance import PREFIX, operations_json, read_ope
 from transforms.augmentation.pseudo import PseudoMask
 from transforms.augmentation.recipe import parse_recipe
 from transforms.augmentation.scene import Scene
+from transforms.augmentation.translating import TRANSLATE, SceneTranslator
 from transforms.clock import Clock
 from transforms.failures import Failure
 from transforms.inputs import Items, Shard
@@ -109,7 +110,11 @@ def _copied(
     recipe = operator.recipe
     try:
         scenes = _scenes(operator, shard, {index, *partners})
-        made = repeat_copy(scenes[index], operations, recipe.ignore_id, scenes.__getitem__)
+        scene, changes = scenes[index], operations
+        if operations and operations[0]["step"] == TRANSLATE:
+            assert operator.translator is not None, "the recipe of such a run names the model"
+            scene, changes = SceneTranslator(operator.translator)(scene), operations[1:]
+        made = repeat_copy(scene, changes, recipe.ignore_id, scenes.__getitem__)
     except (Failure, OSError, KeyError) as error:
         why = error.message if isinstance(error, Failure) else str(error)
         raise UserError(f"the source {source} in {shard.root} cannot be read: {why}") from error

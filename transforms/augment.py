@@ -36,6 +36,7 @@ from transforms.augmentation.pseudo import Labeller, PseudoMask, PseudoMasks
 from transforms.augmentation.recipe import Recipe
 from transforms.augmentation.scene import Scene
 from transforms.augmentation.steps import CopyPaste
+from transforms.augmentation.translating import TRANSLATE, SceneTranslator
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
@@ -89,6 +90,7 @@ class AugmentOperator:
         have: what the whole source has of each class, if the recipe names it.
         segmenter: of pseudo_label, bound and probed.
         generator: of generate, with its checks.
+        translator: of translate, bound and probed.
         policy: how pictures are decoded.
         threads: that decode, change and encode; 0 for one a core.
         devices: settings of the accelerators.
@@ -100,6 +102,7 @@ class AugmentOperator:
     have: dict[int, int] | None = None
     segmenter: Bound | None = None
     generator: GenerateOperator | None = None
+    translator: Bound | None = None
     policy: DecodePolicy = DecodePolicy()
     threads: int = 0
     devices: DeviceOptions = DeviceOptions()
@@ -147,13 +150,20 @@ class _AugmentWork:
             self._validation = Validation.load(settings.sink.root, filters.near_bits)
         self._labeller = settings.labeller()
         self._maker = None if settings.generator is None else Maker(settings.generator)
+        bound = settings.translator
+        self._translator = None if bound is None else SceneTranslator(bound)
 
     def __call__(self, shard: Shard, clock: Clock) -> WorkStream:
         masks: PseudoMasks = {}
         if self._labeller is not None:
             masks = self._labeller(shard, self._settings.unlabelled(shard), clock)
         work = _ShardWork(
-            self._settings, self._pool, validation=self._validation, shard=shard, masks=masks
+            self._settings,
+            self._pool,
+            validation=self._validation,
+            shard=shard,
+            masks=masks,
+            translator=self._translator,
         )
         return work.run(clock, self._maker)
 
@@ -169,6 +179,7 @@ class _ShardWork:
         validation: Validation | None,
         shard: Shard,
         masks: PseudoMasks,
+        translator: SceneTranslator | None,
     ) -> None:
         self._settings = settings
         self._recipe = settings.recipe
@@ -177,6 +188,7 @@ class _ShardWork:
         self._validation = validation
         self._shard = shard
         self._masks = masks
+        self._translator = translator
         pasted = [s.classes for s in self._recipe.steps if isinstance(s, CopyPaste)]
         self._partners = Pool(self._read, [(), *pasted] if self._recipe.needs_partners else [])
 
@@ -275,7 +287,12 @@ class _ShardWork:
                 scene = self._read(record, image)
             ahead.saw(2 * copies[record.index] * scene.nbytes)
             numbers = range(copies[record.index])
-            return [self._copy(clock, record, scene, copy) for copy in numbers]
+            of_model = [self._is_translated(record, copy) for copy in numbers]
+            other = self._translated(clock, scene) if any(of_model) else scene
+            return [
+                self._copy(clock, record, other if of_model[copy] else scene, copy)
+                for copy in numbers
+            ]
 
         for made in ordered_map(self._pool, make, self._records(clock), ahead):
             yield from made
@@ -295,12 +312,34 @@ class _ShardWork:
                 leak = self._validation.leak((), marks, self._recipe.filter.leakage)
             yield record, leak or result
 
+    def _is_translated(self, record: Record, copy: int) -> bool:
+        """Whether a copy is made of the picture by translate's model."""
+        wanted = self._recipe.translate
+        draws = Draws(self._recipe.seed, record.key, copy, TRANSLATE)
+        return wanted is not None and draws.chance(wanted.p)
+
+    def _translated(self, clock: Clock, scene: Scene) -> Scene | Failure | LeftOut:
+        """What copies are made of in a scene's place, or why none can be."""
+        assert self._translator is not None, "asked for only where the recipe has translate"
+        try:
+            with clock.model(1):
+                made = self._translator(scene)
+        except Failure as failure:
+            return failure
+        if self._validation is None:
+            return made
+        leakage = self._recipe.filter.leakage
+        return self._validation.leak((), Marks.of(made.pixels), leakage) or made
+
     def _copy(
-        self, clock: Clock, record: Record, scene: Scene, copy: int
+        self, clock: Clock, record: Record, scene: Scene | Failure | LeftOut, copy: int
     ) -> tuple[Record, Outcome]:
         recipe, settings = self._recipe, self._settings
-        found = self._provenance(record, copy)
+        of_model = self._is_translated(record, copy)
+        found = self._provenance(record, copy, of_model)
         named = dataclasses.replace(record, key=found.key, features=b"", twice=False)
+        if not isinstance(scene, Scene):
+            return named, scene
         try:
             with clock("change"):
                 made, operations = make_copy(
@@ -317,14 +356,18 @@ class _ShardWork:
             share = ignored_share(made.mask, recipe.ignore_id)
             if share > recipe.filter.max_ignored:
                 return named, LeftOut("mostly_ignored", f"{share:.1%} of the mask")
+        if of_model and self._translator is not None:
+            operations = [self._translator.operation, *operations]
         found = dataclasses.replace(found, operations=operations)
         with clock("encode"):
             result = encode_copy(made, found, settings.recipe, len(recipe.classes or ()))
         return dataclasses.replace(named, features=features_of(found, made)), result
 
-    def _provenance(self, record: Record, copy: int) -> Provenance:
+    def _provenance(self, record: Record, copy: int, of_model: bool) -> Provenance:
         pseudo, segmenter = self._pseudo_mask(record), self._settings.segmenter
         models = {"pseudo_label": segmenter.fingerprint} if pseudo and segmenter else {}
+        if of_model and (translator := self._settings.translator) is not None:
+            models[TRANSLATE] = translator.fingerprint
         return Provenance(
             source=record.key,
             shard=self._shard.name,

@@ -20,11 +20,17 @@ def explain(recipe: Recipe) -> str:
         made = recipe.generate
         checked = f", if {made.verifier} sees the class in it" if made.verifier else ""
         lines.append(f"  What then lacks of a class is made by {made.model}{checked}.")
+    if (translate := recipe.translate) is not None:
+        chance = "Copies are" if translate.p == 1 else f"{translate.p:.0%} of copies are"
+        lines.append(
+            f"{chance} made of what {translate.model} makes of the picture, or of its mask if the "
+            "model's card says so; mask and label stay."
+        )
     if recipe.steps:
         lines.append("Each copy goes through:")
         lines += [f"  {number}. {_step(step)}" for number, step in enumerate(recipe.steps, 1)]
     else:
-        lines.append("No step is named: copies are the pictures themselves.")
+        lines.append("No step is named: nothing else is done to copies.")
     lines.append(
         f"Where a mask has nothing to say, it holds the ignore id {recipe.ignore_id}. Pictures are "
         f"written as {recipe.format.upper()}"

@@ -88,6 +88,17 @@ class Generate(Strict):
     batch_size: Positive = 32
 
 
+class Translate(Strict):
+    """Pictures by a model of pictures, or of masks if it takes these, that copies are made of."""
+
+    model: str
+    """Folder of the SavedModel."""
+    card: str | None = None
+    """Its card; without, the one that lies in it. It says whether masks go in."""
+    p: Share = 1.0
+    """Probability that a copy is made of the model's picture, not of the source's own."""
+
+
 class PseudoLabel(Strict):
     """Masks by a segmenter for pictures that have none."""
 
@@ -139,6 +150,7 @@ class Recipe(Strict):
     """Class id of pixels that count for nothing."""
     balance: Balance | None = None
     generate: Generate | None = None
+    translate: Translate | None = None
     pseudo_label: PseudoLabel | None = None
     filter: Filter = Filter()
     features: Features = Features()
@@ -187,7 +199,7 @@ class Recipe(Strict):
         """All that decides what is made of a shard, as JSON: not where it comes from or goes to."""
         fields = self.model_dump(mode="json", exclude={"source", "publish", "gates", "classes"})
         found: dict[str, Any] = {"version": VERSION, **fields}
-        for section in ("generate", "pseudo_label"):
+        for section in ("generate", "translate", "pseudo_label"):
             given = found[section] or {}
             for name in ("model", "verifier"):
                 if given.get(name):
@@ -195,6 +207,8 @@ class Recipe(Strict):
             for name in ("card", "verifier_card"):
                 if given.get(name):
                     given[name] = _digest_of(given[name])
+        if self.translate is None:  # a recipe of before there was one stays the same
+            del found["translate"]
         if self.balance is not None and self.balance.have:
             found["balance"]["have"] = _digest_of(self.balance.have)
         found["filter"]["validation"] = [_listed(each) for each in self.filter.validation]

@@ -113,6 +113,11 @@ def test_a_recipe_survives_json():
     assert yaml.safe_load(yaml.safe_dump(made.model_dump(mode="json")))
 
 
+def test_a_translation_is_explained():
+    made = parse_recipe({**SMALL, "translate": {"model": "models/rain", "p": 0.25}})
+    assert "25% of copies are made of what models/rain makes of the picture" in explain(made)
+
+
 def test_the_document_names_every_step_and_field():
     text = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text(encoding="utf-8")
     for field in recipes.Recipe.model_fields:
@@ -134,7 +139,7 @@ def test_generated_pictures_need_a_balance_of_pictures():
 
 @pytest.mark.parametrize(
     ("section", "fields"),
-    [("pseudo_label", {}), ("generate", {"balance": {"by": "images"}})],
+    [("pseudo_label", {}), ("translate", {}), ("generate", {"balance": {"by": "images"}})],
 )
 def test_the_fingerprint_is_of_models_and_their_cards_too(tmp_path, section, fields):
     model, card = tmp_path / "model", tmp_path / "card.yaml"
