@@ -289,6 +289,8 @@ class _ShardWork:
             numbers = range(copies[record.index])
             of_model = [self._is_translated(record, copy) for copy in numbers]
             other = self._translated(clock, scene) if any(of_model) else scene
+            if isinstance(other, Scene):  # it may be larger
+                ahead.saw(2 * copies[record.index] * other.nbytes)
             return [
                 self._copy(clock, record, other if of_model[copy] else scene, copy)
                 for copy in numbers

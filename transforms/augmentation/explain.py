@@ -29,8 +29,8 @@ def explain(recipe: Recipe) -> str:
     if recipe.steps:
         lines.append("Each copy goes through:")
         lines += [f"  {number}. {_step(step)}" for number, step in enumerate(recipe.steps, 1)]
-    else:
-        lines.append("No step is named: nothing else is done to copies.")
+    elif recipe.translate is None:
+        lines.append("No step is named: copies are the pictures themselves.")
     lines.append(
         f"Where a mask has nothing to say, it holds the ignore id {recipe.ignore_id}. Pictures are "
         f"written as {recipe.format.upper()}"

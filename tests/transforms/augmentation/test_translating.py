@@ -71,8 +71,6 @@ def test_a_mask_is_seen_and_its_picture_has_it(tmp_path):
 
 
 def test_numbers_that_are_no_picture_are_a_failure(tmp_path):
-    broken = translator(
-        tmp_path, "RGB", "stretch", lambda grey: tf.math.divide(grey, tf.reduce_max(grey))
-    )
+    broken = translator(tmp_path, "RGB", "stretch", lambda grey: grey / tf.reduce_max(grey))
     with pytest.raises(Failure, match="NaN or infinity"):
         broken(Scene(np.zeros((8, 8, 3), np.uint8)))
