@@ -3,13 +3,14 @@
 import argparse
 import hashlib
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.errors import UserError
-from pipeline import augment_run, engine
+from pipeline import augment_run, engine, run_files
 from pipeline.dataflow import options as launch_options
 from pipeline.gates import Gate, parse_gate
 from pipeline.schedule import outcome
@@ -79,10 +80,16 @@ def make_task(recipe: Recipe, place: str, flags: argparse.Namespace, options: An
     def make(shards: Sequence[Shard], out: str) -> int | None:
         try:
             code = augment_run.augment(recipe, shards, out, flags, options)
+        except engine.AtWork as error:  # launched by an earlier run
+            print(f"pixelmill: {error}", file=sys.stderr)
+            return None
         except engine.PipelineFailed as error:
             print(f"pixelmill: the pipeline failed: {error}", file=sys.stderr)
             return 1
-        return None if code == 0 and not launch_options.waits(options) else code
+        if code == 2:  # nothing was begun, and nothing is to be closed
+            raise UserError("the job cannot be launched; what is said above tells why")
+        done = storage.is_file(os.path.join(out, run_files.SUCCESS))
+        return None if code == 0 and not (done or launch_options.waits(options)) else code
 
     return Task(
         lambda: augment_run.plan_source(recipe.source, place),

@@ -40,6 +40,10 @@ class PipelineFailed(Exception):
     """The pipeline broke down; what is committed stays."""
 
 
+class AtWork(PipelineFailed):
+    """Dataflow has an active job of the same name: an earlier launch of the same run."""
+
+
 class InterruptedRun(Exception):
     """A person stopped the run; what is committed stays."""
 
@@ -120,6 +124,7 @@ def run_pipeline(
 
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM; workers were asked to stop at their next record.
+        AtWork: an earlier launch of the same run has not ended.
         PipelineFailed: anything else went wrong.
     """
     result = None
@@ -138,6 +143,8 @@ def run_pipeline(
             if isinstance(error, Exception):
                 state = getattr(result, "state", None)
                 ended = f"it ended in state {state}: " if state else ""
+                if type(error).__name__ == "DataflowJobAlreadyExistsError":
+                    raise AtWork(first_line(error)) from error
                 raise PipelineFailed(ended + first_line(error)) from error
             raise
         if stopped.is_set():

@@ -7,8 +7,10 @@ import time
 from typing import Any
 
 from transforms import storage
+from transforms.augment import AugmentOperator
 from transforms.clock import Clock
 from transforms.counters import BATCH_SIZE, LATENCY
+from transforms.evaluate import EvaluateOperator, ScoreOperator
 from transforms.failures import Failure, Kept
 from transforms.inputs import Items, Part, Plan, Shard
 from transforms.records import Extras
@@ -50,7 +52,7 @@ def run_trial(operator: Operator, plan: Plan, images: int) -> Trial:
     """
     shard = next((s for s in plan.shards if s.records != 0), plan.shards[0])
     part = first_records(shard, images)
-    work = _without_reference(operator).open()
+    work = _unprepared(operator).open()
     began = time.monotonic()
     trial = _attempt(work, part, images)
     if time.monotonic() - began < _BUDGET_S and trial.failed < trial.images:
@@ -90,8 +92,18 @@ def first_records(shard: Shard, count: int) -> Shard:
     return dataclasses.replace(shard, items=Items(shard.items.first, tuple(labels)))
 
 
-def _without_reference(operator: Any) -> Any:
-    """The operator before its reference is described: a launch does that first."""
+def _unprepared(operator: Any) -> Any:
+    """The operator without what a launch prepares first: the description of the reference, and
+    the list of the masks that others are compared with."""
+    if isinstance(operator, ScoreOperator) and operator.labels:
+        return operator.segmenting
+    if isinstance(operator, EvaluateOperator) and operator.predictions:
+        scoring = dataclasses.replace(operator.scoring, labels=None, panoptic=False)
+        return dataclasses.replace(operator, predictions=None, scoring=scoring)
+    if isinstance(operator, AugmentOperator):
+        filters = operator.recipe.filter.model_copy(update={"validation": ()})
+        recipe = operator.recipe.model_copy(update={"filter": filters})
+        return dataclasses.replace(operator, recipe=recipe)
     checks = getattr(operator, "checks", None)
     if checks is None or not checks.reference:
         return operator

@@ -9,14 +9,28 @@ from dataflow_jobs import IMAGE, JOBS
 from dataflow_server import DataflowServer
 from gcs_server import GcsServer
 
+from pipeline import cli
+
 ROOT = Path(__file__).parents[3]
 Command = Callable[..., list[str]]
 
 
+@pytest.fixture(scope="session")
+def masks(packed: str, tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Masks of the packed pictures, in shards of the same names."""
+    out = tmp_path_factory.mktemp("labels") / "out"
+    arguments = [f"--input={packed}", f"--output={out}", f"--model={tiny_model}"]
+    assert cli.main(["segment", *arguments]) == 0
+    return f"{out}/masks"
+
+
 @pytest.fixture
-def there(dataflow: DataflowServer, gcs: GcsServer, packed: str, tiny_model: str) -> GcsServer:
+def there(
+    dataflow: DataflowServer, gcs: GcsServer, packed: str, masks: str, tiny_model: str
+) -> GcsServer:
     """The bucket with models and input."""
     gcs.upload(packed, "packed")
+    gcs.upload(masks, "labels")
     gcs.upload(tiny_model, "models/tiny")
     gcs.upload(ROOT / "models" / "shipped" / "digits_generator", "models/digits")
     return gcs
