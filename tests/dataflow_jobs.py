@@ -15,6 +15,13 @@ JOBS = {
         *("--model=gs://bucket/models/tiny", "--classes=a,b,c,d,e"),
     ],
 }
+RECIPE = {
+    "source": "gs://bucket/packed/*.tfrecord",
+    "publish": "gs://bucket/out",
+    "seed": 7,
+    "pseudo_label": {"model": "gs://bucket/models/tiny", "min_confidence": 0.0},
+    "steps": [{"step": "flip"}, {"step": "noise"}],
+}
 DEVICE = "type:nvidia-l4;count:1;install-nvidia-driver"
 ASKED = [
     *("--accelerator=nvidia-l4", "--min_ram=14GB", "--num_workers=1", "--network=n"),
