@@ -1,12 +1,15 @@
-"""Exports, opened by those whose forms they are; for CVAT by the rules that it documents."""
+"""Exports, opened by those whose forms they are; for CVAT by the rules that it documents, and by
+datumaro, of which it has a fork."""
 
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +20,17 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from support import Segment
 
+from models.errors import UserError
 from pipeline import cli
 from pipeline.exports.coco import panoptic_rgb, run_lengths
+from pipeline.exports.cvat import cvat
+from pipeline.exports.samples import Class, Source
+from pipeline.exports.target import Target
 
 FORMATS = ("hf_imagefolder", "coco_panoptic", "coco_rle", "cvat", "croissant")
 IMAGES = 60
 CONSUMERS = ("datasets==5.2.0", "mlcroissant==1.1.1")
+DATUMARO = "datumaro==1.13.12"
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +137,8 @@ def test_cvat_finds_what_its_importer_looks_for(runs: Path, tmp_path: Path) -> N
     [
         ({"name": "a:b"}, "cannot stand in CVAT's labelmap.txt"),
         ({"name": "#a"}, "cannot stand in CVAT's labelmap.txt"),
+        ({"name": " #a"}, "cannot stand in CVAT's labelmap.txt"),
+        ({"name": "class 2"}, "two classes are named 'class 2'"),
         ({"color": "#000000"}, "CVAT tells classes by colour"),
     ],
 )
@@ -173,6 +183,23 @@ def test_other_runs_are_refused(
     assert "holds no run" in capsys.readouterr().err
 
 
+def test_a_background_that_is_not_black_is_refused_for_cvat(tmp_path: Path) -> None:
+    classes = (Class(0, "background", (255, 255, 255)), Class(1, "cat", (200, 0, 0)))
+    with pytest.raises(UserError, match="give 'background' the colour #000000"):
+        cvat(Source("nowhere", "segment", {}, classes, 255), Target(str(tmp_path / "out")))
+
+
+def test_an_image_that_cvat_would_not_list_is_refused(
+    segment: Segment, photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(Path(photos) / "left", tmp_path / "in" / "#1")
+    assert segment(str(tmp_path / "in"), tmp_path / "run") == 0
+    arguments = ["--format", "cvat", str(tmp_path / "run"), str(tmp_path / "out")]
+    assert cli.main(["export", *arguments]) == 2
+    assert "cannot stand in CVAT's list of images" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "segmentation_mask.zip").exists()
+
+
 @given(arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_run_lengths_are_those_of_pycocotools(inside: npt.NDArray[np.bool_]) -> None:
     from pycocotools import mask as rle
@@ -208,26 +235,68 @@ print(json.dumps([features, masks, sizes, [str(r) for r in records], issues]))
 """
 
 
-@pytest.mark.slow
-def test_datasets_and_mlcroissant_open_them(runs: Path, tmp_path: Path) -> None:
-    environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    python = environment / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "-q", "--no-compile", *CONSUMERS, "pillow"]
+def _environment_of(path: Path, *packages: str) -> Path:
+    """Python of a new environment with these packages; skips the test where there are none."""
+    subprocess.run([sys.executable, "-m", "venv", str(path)], check=True)
+    python = path / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "-q", "--no-compile", *packages]
     installed = subprocess.run(install, capture_output=True, text=True, check=False)
     if installed.returncode:
-        pytest.skip(f"{' and '.join(CONSUMERS)} cannot be installed: {installed.stderr[-300:]}")
-    folder = _export(runs / "shards", tmp_path / "hf", "hf_imagefolder")
-    crumbs = _export(runs / "files", tmp_path / "crumbs", "croissant")
-    code = [str(python), "-c", _READ, str(folder), str(crumbs / "croissant.json")]
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+        pytest.skip(f"{' and '.join(packages)} cannot be installed: {installed.stderr[-300:]}")
+    return python
+
+
+def _said_by(python: Path, code: str, *arguments: Path, **environment: str) -> Any:
+    """What the last line of the code's output says, in JSON."""
+    command = [str(python), "-c", code, *map(str, arguments)]
     said = subprocess.run(
-        code, capture_output=True, text=True, check=False, env=os.environ | offline
+        command, capture_output=True, text=True, check=False, env=os.environ | environment
     )
     assert said.returncode == 0, said.stderr[-2000:]
-    features, masks, sizes, records, issues = json.loads(said.stdout.splitlines()[-1])
+    return json.loads(said.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_datasets_and_mlcroissant_open_them(runs: Path, tmp_path: Path) -> None:
+    python = _environment_of(tmp_path / "environment", *CONSUMERS, "pillow")
+    folder = _export(runs / "shards", tmp_path / "hf", "hf_imagefolder")
+    crumbs = _export(runs / "files", tmp_path / "crumbs", "croissant")
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    said = _said_by(python, _READ, folder, crumbs / "croissant.json", **offline)
+    features, masks, sizes, records, issues = said
     assert features["image"] == features["mask"] == "Image"
     assert len(masks) == len(records) == IMAGES and sizes and issues == []
     for key, mask in masks.items():
         expected = _mask(runs / "files", Path(key).with_suffix("").as_posix())
         np.testing.assert_array_equal(np.asarray(mask), expected)
+
+
+_READ_CVAT = """
+import json, sys
+import numpy as np
+import datumaro
+found = datumaro.Dataset.import_from(sys.argv[1], "voc_segmentation")
+names = [label.name for label in found.categories()[datumaro.AnnotationType.label]]
+items = {}
+for item in found:
+    assert {a.type for a in item.annotations} <= {datumaro.AnnotationType.mask}
+    items[item.id] = [(names[a.label], np.asarray(a.image, int).tolist()) for a in item.annotations]
+print(json.dumps([names, items]))
+"""
+
+
+@pytest.mark.slow
+def test_datumaro_sees_the_same_masks(runs: Path, tmp_path: Path) -> None:
+    python = _environment_of(tmp_path / "environment", DATUMARO)
+    out = _export(runs / "files", tmp_path / "out", "cvat")
+    with zipfile.ZipFile(out / "segmentation_mask.zip") as archive:
+        archive.extractall(tmp_path / "zip")
+    names, items = _said_by(python, _READ_CVAT, tmp_path / "zip")
+    legend = json.loads((runs / "files" / "legend.json").read_bytes())
+    id_of = {row["name"]: row["id"] for row in legend["classes"]}
+    assert set(id_of) <= set(names) and len(items) == IMAGES
+    for key, masks in items.items():
+        mask = _mask(runs / "files", key)
+        assert sorted(id_of[name] for name, _ in masks) == np.unique(mask).tolist()
+        for name, inside in masks:
+            np.testing.assert_array_equal(np.asarray(inside, bool), mask == id_of[name])
