@@ -1,8 +1,9 @@
 """CVAT's "Segmentation mask 1.1": Pascal VOC's folders in a zip, masks in the classes' colours.
 
 The format: https://docs.cvat.ai/docs/dataset_management/formats/format-smask/. CVAT tells classes
-by colour, refuses colours that labelmap.txt does not name, and takes black as background. datumaro, of
-which CVAT reads with a fork, strips lines, skips those that begin with # and wants each name once.
+by colour, refuses colours that labelmap.txt does not name, and takes black as background. datumaro,
+of which CVAT reads with a fork, strips lines, skips those that begin with # and wants each name
+once.
 """
 
 import io
