@@ -14,7 +14,7 @@ from models.errors import ModelError, UserError
 from models.probe import probe
 from models.rules import bind
 from models.signatures import read_model
-from pipeline import engine, jobs, run_files, verification
+from pipeline import engine, jobs, legends, run_files, verification
 from transforms import paths
 from transforms.augment import COLUMNS, AugmentOperator
 from transforms.augmentation.balance import read_have
@@ -112,7 +112,7 @@ def augment(
 
     def prepare() -> None:
         if recipe.classes:
-            run_files.write_legend(out, recipe.classes, (), recipe.ignore_id)
+            legends.write_legend(out, recipe.classes, (), recipe.ignore_id)
         if describe is not None:
             describe()
 

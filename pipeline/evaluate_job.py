@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from models.devices import device_names
 from models.errors import UserError
-from pipeline import engine, evaluate_flags, jobs, places, run_files
+from pipeline import engine, evaluate_flags, jobs, legends, places, run_files
 from pipeline.batches import choose_batch_size
 from pipeline.dataflow import options as launch_options
 from pipeline.gates import parse_gate
@@ -76,7 +76,7 @@ def run_evaluate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     )
 
     def prepare() -> None:
-        run_files.write_legend(out, job.legend.classes, job.legend.colors)
+        legends.write_legend(out, job.legend.classes, job.legend.colors)
         if job.prepare is not None:
             job.prepare()
 
@@ -294,7 +294,7 @@ def _legend(flags: argparse.Namespace, run: str, of_model: Legend | None = None)
         legend = read_legend(flags.legend)
     elif of_model is not None and of_model.classes:
         legend = of_model
-    elif run and storage.is_file(os.path.join(run, run_files.LEGEND)):
+    elif run and storage.is_file(os.path.join(run, legends.LEGEND)):
         legend = read_legend(run)
     elif flags.classes:
         legend = Legend(tuple(flags.classes), ())
@@ -311,7 +311,7 @@ def _legend(flags: argparse.Namespace, run: str, of_model: Legend | None = None)
     if len(legend.classes) > MOST_CLASSES:
         raise UserError(f"{len(legend.classes)} classes; at most {MOST_CLASSES} can be compared")
     names = tuple(flags.classes) if flags.classes else legend.classes
-    colors = legend.colors or tuple(run_files.default_color(i) for i in range(len(names)))
+    colors = legend.colors or tuple(legends.default_color(i) for i in range(len(names)))
     wide = legend.ignore_id == 255 and len(names) > 255
     return Legend(names, colors, 65535 if wide else legend.ignore_id)
 

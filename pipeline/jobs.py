@@ -18,7 +18,7 @@ from models.pixel_scores import PixelScores
 from models.probe import probe
 from models.rules import bind
 from models.signatures import ModelInfo, read_model
-from pipeline import engine, graph, places, run_files, tile_flags
+from pipeline import engine, graph, legends, places, run_files, tile_flags
 from pipeline.batches import choose_batch_size
 from pipeline.dataflow import options as launch_options
 from pipeline.dataflow.plan_text import plan_text
@@ -274,7 +274,7 @@ def run_shards(
     operator = dataclasses.replace(operator, sink=sink)
     binding: Binding | None = getattr(operator, "binding", None)
     if binding is not None and binding.classes:
-        run_files.write_legend(out, binding.classes, binding.colors)
+        legends.write_legend(out, binding.classes, binding.colors)
     _say_start(run, plan, out, resumed is not None)
     begin = time.monotonic()
     planned = {shard.name for shard in plan.shards}

@@ -1,13 +1,16 @@
 """Legends: what the classes of masks are called, which colours they have, and what is ignored."""
 
+import colorsys
 import json
 import os
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from models.errors import UserError
-from pipeline.run_files import LEGEND
 from transforms import paths, storage
+
+LEGEND = "legend.json"
 
 
 class Legend(NamedTuple):
@@ -79,3 +82,42 @@ def _from_lines(text: str) -> Legend:
     if not names:
         raise ValueError("it names no classes")
     return Legend(tuple(names), tuple(colors))
+
+
+def stored_legend(out: str) -> dict[str, Any] | None:
+    """The content of legend.json of a run; None without one. Raises OSError, ValueError."""
+    try:
+        found: dict[str, Any] = json.loads(storage.read_bytes(os.path.join(out, LEGEND)))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def write_legend(
+    out: str, classes: Sequence[str], colors: Sequence[str], ignore_id: int | None = None
+) -> None:
+    """Writes legend.json: id, name and colour of every class, and the id that means "ignore"."""
+    found = legend(classes, colors)
+    if ignore_id is not None:
+        found["ignore_id"] = ignore_id
+    storage.write(out, LEGEND, json.dumps(found, indent=1).encode() + b"\n")
+
+
+def legend(classes: Sequence[str], colors: Sequence[str] = ()) -> dict[str, Any]:
+    """The legend. The ignore id is 255, or 65535 for masks of 16 bit. It is in masks only where
+    the model has no class."""
+    rows = [
+        {"id": i, "name": name, "color": colors[i] if colors else default_color(i)}
+        for i, name in enumerate(classes)
+    ]
+    return {"ignore_id": 255 if len(classes) <= 255 else 65535, "classes": rows}
+
+
+def default_color(class_id: int) -> str:
+    """A colour for a class, "#rrggbb": black for 0, then hues a golden angle apart."""
+    if class_id == 0:
+        return "#000000"
+    hue = (class_id * 0.6180339887 + 0.35) % 1
+    lightness = (0.55, 0.42, 0.68)[class_id % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"

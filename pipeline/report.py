@@ -17,6 +17,7 @@ from markupsafe import Markup
 from models.errors import UserError
 from pipeline import plots, report_parts
 from pipeline.gallery import Gallery
+from pipeline.legends import LEGEND, default_color
 from pipeline.pages import created_text, page
 from pipeline.report_compared import Compared, compare
 from pipeline.report_evaluated import EvaluatedGallery, evaluated_scores, evaluated_sheets
@@ -24,11 +25,9 @@ from pipeline.report_generated import generated_pictures
 from pipeline.report_scores import trained_scores
 from pipeline.run_files import (
     COMPARISON,
-    LEGEND,
     METRICS,
     REPORT,
     RUN,
-    default_color,
     metrics_of,
     read_metrics,
     read_plan,

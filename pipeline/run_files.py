@@ -1,6 +1,5 @@
-"""The files of a run besides its shards: run.json, plan, legend, metrics.json and _SUCCESS."""
+"""The files of a run besides its shards: run.json, plan, metrics.json and _SUCCESS."""
 
-import colorsys
 import dataclasses
 import json
 import logging
@@ -8,12 +7,13 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
 from models.errors import UserError
 from pipeline import __version__
+from pipeline.legends import LEGEND, stored_legend
 from transforms import commits, storage
 from transforms.augmentation.filters import LEFT_OUT
 from transforms.counters import BATCH_SIZE, INFERENCES, image_counters
@@ -26,7 +26,7 @@ from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 
 FORMAT = 1
 RUN = commits.RUN
-PLAN, LEGEND = "plan.jsonl", "legend.json"
+PLAN = "plan.jsonl"
 METRICS, REPORT, SUCCESS = "metrics.json", "report.html", "_SUCCESS"
 COMPARISON = "comparison.html"  # with another run
 DUPLICATES = "duplicates.csv"  # pictures that repeat an earlier one
@@ -249,36 +249,6 @@ def read_metrics(out: str) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
-def write_legend(
-    out: str, classes: Sequence[str], colors: Sequence[str], ignore_id: int | None = None
-) -> None:
-    """Writes legend.json: id, name and colour of every class, and the id that means "ignore"."""
-    found = legend(classes, colors)
-    if ignore_id is not None:
-        found["ignore_id"] = ignore_id
-    storage.write(out, LEGEND, json.dumps(found, indent=1).encode() + b"\n")
-
-
-def legend(classes: Sequence[str], colors: Sequence[str] = ()) -> dict[str, Any]:
-    """The legend. The ignore id is 255, or 65535 for masks of 16 bit. It is in masks only where
-    the model has no class."""
-    rows = [
-        {"id": i, "name": name, "color": colors[i] if colors else default_color(i)}
-        for i, name in enumerate(classes)
-    ]
-    return {"ignore_id": 255 if len(classes) <= 255 else 65535, "classes": rows}
-
-
-def default_color(class_id: int) -> str:
-    """A colour for a class, "#rrggbb": black for 0, then hues a golden angle apart."""
-    if class_id == 0:
-        return "#000000"
-    hue = (class_id * 0.6180339887 + 0.35) % 1
-    lightness = (0.55, 0.42, 0.68)[class_id % 3]
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
-    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
-
-
 def finish(totals: Totals, out: str, max_failed_fraction: float = 1.0) -> Totals:
     """Writes metrics.json, the report, and _SUCCESS when the run is complete. May run twice.
 
@@ -291,13 +261,13 @@ def finish(totals: Totals, out: str, max_failed_fraction: float = 1.0) -> Totals
     plan, run = read_plan(out), read_run(out)
     planned = len(plan.shards)
     complete = is_complete(totals, planned)
-    metrics = metrics_of(totals, planned, _read_legend(out))
+    metrics = metrics_of(totals, planned, stored_legend(out))
     if run is not None and run.job == "generate":
         metrics["scorecard"] = _scorecard(out, plan, run, metrics["sums"])
     if run is not None and run.job == "evaluate":
         from pipeline.evaluation import measure
 
-        metrics["metrics"] |= measure(out, plan, run, metrics, _read_legend(out) or {})
+        metrics["metrics"] |= measure(out, plan, run, metrics, stored_legend(out) or {})
     allowed = allowed_failures(totals.read, max_failed_fraction)
     metrics["records"]["over_budget"] = totals.failed > allowed
     storage.write(out, METRICS, json_lines(metrics))
@@ -329,14 +299,6 @@ def _scorecard(out: str, plan: Plan, run: Run, sums: Mapping[str, Any]) -> dict[
 def is_complete(totals: Totals, planned: int) -> bool:
     """Whether every shard is committed and no record is unaccounted for."""
     return totals.shards == planned and totals.read == totals.written + totals.failed
-
-
-def _read_legend(out: str) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads(storage.read_bytes(os.path.join(out, LEGEND)))
-    except FileNotFoundError:
-        return None
-    return found
 
 
 def metrics_of(totals: Totals, planned: int, found_legend: dict[str, Any] | None) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def _undamaged_part(data: bytes) -> _Pixels | None:
                 return None
             try:
                 opened.load()
-            except Exception:
+            except Exception:  # it is damaged: that is why it is here
                 opened.tile = []  # nothing more is to be decoded
             part = np.asarray(opened.convert("RGB"))
             return part if part.any() else None

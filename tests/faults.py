@@ -83,7 +83,7 @@ def protocol_run(
     """
     import pyarrow as pa
 
-    from pipeline import run_files
+    from pipeline import legends, run_files
     from transforms.failures import Failure
     from transforms.inputs import plan_input
     from transforms.records import Encoded, Result
@@ -97,7 +97,7 @@ def protocol_run(
     if retry:
         run_files.accept_mended(out, made, plan)
     made = run_files.begin(out, made, plan, overwrite) or made
-    run_files.write_legend(out, ["a", "b"], [])
+    legends.write_legend(out, ["a", "b"], [])
     reasons = frozenset(["truncated"]) if retry else frozenset()
     sink = Sink(out, "masks", as_files, pa.schema([]), made.digest, reasons)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline import run_files
+from pipeline import legends, run_files
 from transforms import storage
 from transforms.commits import commit_path
 from transforms.inputs import ImageFile, Plan, Shard
@@ -57,7 +57,7 @@ def make_run(
         {"input": HOSTILE, "model": f"/models/{HOSTILE}"},
     )
     run_files.begin(str(out), run, plan, overwrite=False)
-    run_files.write_legend(str(out), CLASSES, COLORS)
+    legends.write_legend(str(out), CLASSES, COLORS)
     (out / "masks").mkdir(exist_ok=True)
     for i in range(_DIFFERENT):
         mask = np.zeros((_HEIGHT, _WIDTH), np.uint8)

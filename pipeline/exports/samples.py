@@ -15,8 +15,9 @@ from PIL import Image
 
 from models.errors import UserError
 from models.loading import import_tensorflow
-from pipeline.run_files import LEGEND, RUN, read_plan, read_run
-from pipeline.run_files import legend as legend_of
+from pipeline.legends import LEGEND
+from pipeline.legends import legend as legend_of
+from pipeline.run_files import RUN, read_plan, read_run
 from transforms import storage
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure

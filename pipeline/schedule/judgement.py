@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from models.errors import UserError
-from pipeline import run_files
+from pipeline import legends, run_files
 from pipeline.schedule.ledger import Entry, Ledger
 from transforms import commits, storage
 from transforms.shard_report import Totals, allowed_failures
@@ -65,7 +65,7 @@ def _metrics(
 
 def _legend(place: str, partition: str) -> dict[str, Any] | None:
     try:
-        data = storage.read_bytes(os.path.join(place, partition, run_files.LEGEND))
+        data = storage.read_bytes(os.path.join(place, partition, legends.LEGEND))
     except FileNotFoundError:
         return None
     found: dict[str, Any] = json.loads(data)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline import plots, run_files
+from pipeline import legends, plots, run_files
 from pipeline.report import write_report
 from pipeline.report_parts import busy_seconds, contact_sheets, verdict
 from transforms import pack, segment
@@ -163,9 +163,7 @@ def _segmented(out: Path, shards: list[Shard], size: int) -> None:
     """A finished run of job "segment"; one record of each shard failed."""
     run = _run("segment", model={"fingerprint": "0123456789abcdef", "kind": "logits"})
     _begin(out, run, shards)
-    run_files.write_legend(
-        str(out), ["ground", HOSTILE, "never"], ["#000000", "#ff0000", "#00ff00"]
-    )
+    legends.write_legend(str(out), ["ground", HOSTILE, "never"], ["#000000", "#ff0000", "#00ff00"])
     sink = Sink(str(out), "masks", not shards[0].is_tfrecord, segment.COLUMNS)
     reports = []
     for number, shard in enumerate(shards):
@@ -258,7 +256,7 @@ def test_asks_the_network_for_nothing(segmented: Path) -> None:
 def test_a_colour_cannot_carry_css(tmp_path: Path) -> None:
     shards = _file_shards(tmp_path / "in", count=1, size=3)
     _segmented(tmp_path / "out", shards, 3)
-    legend = tmp_path / "out" / run_files.LEGEND
+    legend = tmp_path / "out" / legends.LEGEND
     legend.write_text(legend.read_text().replace("#ff0000", "red;background:url(//x)"))
     write_report(str(tmp_path / "out"))
     assert "url(" not in (tmp_path / "out" / run_files.REPORT).read_text()
@@ -356,7 +354,7 @@ def test_shards_with_errors_and_over_budget(tmp_path: Path) -> None:
 def test_stays_small_with_many_classes_and_long_names(segmented: Path, tmp_path: Path) -> None:
     for name in (run_files.RUN, run_files.PLAN):
         (tmp_path / name).write_bytes((segmented / "out" / name).read_bytes())
-    run_files.write_legend(str(tmp_path), [f"class {i}" for i in range(20_000)], [])
+    legends.write_legend(str(tmp_path), [f"class {i}" for i in range(20_000)], [])
     metrics = run_files.read_metrics(str(segmented / "out"))
     row = metrics["metrics"]["classes"][0]
     metrics["metrics"]["classes"] = [{**row, "id": i} for i in range(20_000)]
