@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,7 @@ from PIL import Image
 
 from models.errors import UserError
 from models.loading import import_tensorflow
-from pipeline.legends import LEGEND
-from pipeline.legends import legend as legend_of
+from pipeline.legends import LEGEND, legend, stored_legend
 from pipeline.run_files import RUN, read_plan, read_run
 from transforms import storage
 from transforms.decode import DecodePolicy, decode
@@ -198,11 +196,8 @@ def _name(shard: Shard, index: int, key: str) -> str:
 
 
 def _legend(out: str) -> dict[str, Any]:
-    path = os.path.join(out, LEGEND)
-    if storage.is_file(path):
-        found: dict[str, Any] = json.loads(storage.read_bytes(path))
-        return found
-    return legend_of([f"class_{i}" for i in range(255)])  # of packed masks: ids are all there is
+    # of packed masks ids are all there is
+    return stored_legend(out) or legend([f"class_{i}" for i in range(255)])
 
 
 def _rgb(color: str) -> tuple[int, int, int]:
