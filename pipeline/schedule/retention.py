@@ -24,7 +24,7 @@ def retain(place: str, found: Ledger, needed: Collection[str], keep: int, run: s
     published = publication.read(place)
     numbers = publication.snapshot_numbers(place)
     older = [number for number in numbers if number < published.number]
-    kept = older[len(older) - (keep - 1) :] if keep > 1 else []
+    kept = older[-(keep - 1) :] if keep > 1 else []
     named = {entry.partition for entry in published.entries}
     for number in kept:
         named |= {entry.partition for entry in publication.read_snapshot(place, number)}

@@ -157,6 +157,16 @@ def test_keep_deletes_what_nobody_can_see_any_more(world: World) -> None:
     assert world.published() == world.clean()
 
 
+def test_keep_deletes_nothing_as_long_as_there_is_less(world: World) -> None:
+    for day in range(5):
+        world.now_s += DAY_S
+        for name in "abc":
+            world.put(name, f"{name}{day}")
+        assert world.night(keep=5).deleted == ()
+        assert len(list(Path(world.place).glob("snapshot-*.list"))) == day + 1
+        assert len(list(Path(world.place).glob("dt=*/run=*"))) == day + 1
+
+
 def test_a_source_that_is_all_gone_is_no_new_state(world: World) -> None:
     world.night()
     for name in "abc":
