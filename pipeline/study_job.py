@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import UserError
-from models.networks.unet import UNetConfig
 from pipeline import jobs, places, run_files, study_report, study_results, trainees, training
 from pipeline.progress import minutes_text
 from pipeline.study_data import ARMS, SETS, StudyData, read_study
@@ -200,7 +199,7 @@ class Trainings:
     def _confusion(self, trained: Trained, name: str) -> npt.NDArray[np.int64]:
         examples: Iterable[Example] = self.data.sets[name].examples("train")
         classes = self.config.classes
-        if isinstance(self.config, UNetConfig):
+        if self.flags.kind == "segmenter":
             ignore_id = self.flags.ignore_id
             return trainees.mask_confusion(trained.served, examples, classes, ignore_id)
         return trainees.label_confusion(trained.served, examples, classes)

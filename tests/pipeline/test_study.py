@@ -189,7 +189,8 @@ def test_rare_classes_alone_and_pictures_seen_before(
 
 
 @pytest.mark.slow
-def test_a_segmenter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["unet", "linknet"])
+def test_a_segmenter(tmp_path: Path, network: str) -> None:
     """Bright squares on a dark ground; the made pictures have masks of another place."""
     rng = np.random.default_rng(0)
     for name, count in (("real", 6), ("made", 6), ("test", 4)):
@@ -203,7 +204,18 @@ def test_a_segmenter(tmp_path: Path) -> None:
                 path = tmp_path / name / folder / f"{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(content).save(path)
-    more = ["--crop_px", "16", "--epochs", "2", "--batch_size", "4", "--depth", "1"]
+    more = [
+        "--network",
+        network,
+        "--crop_px",
+        "16",
+        "--epochs",
+        "2",
+        "--batch_size",
+        "4",
+        "--depth",
+        "1",
+    ]
     more += ["--width", "4", "--learning_rate", "0.02", "--augment", "none", "--seeds", "2"]
     places = ["--real", str(tmp_path / "real"), "--augmented", str(tmp_path / "made")]
     places += ["--test", str(tmp_path / "test"), "--output", str(tmp_path / "out")]
