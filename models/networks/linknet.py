@@ -17,27 +17,16 @@ from typing import Any
 
 import keras
 
+from models.networks.levels import Levels
+
 _GROWTH = 1.6
 
 
 @dataclasses.dataclass(frozen=True)
-class LinkNetConfig:
-    """What decides a LinkNet.
+class LinkNetConfig(Levels):
+    """What decides a LinkNet."""
 
-    Attributes:
-        classes: how many it tells apart.
-        depth: how often the resolution is halved; sides must be multiples of 2^depth.
-        width: channels of the first level.
-    """
-
-    classes: int
-    depth: int = 4
     width: int = 12
-
-    @property
-    def multiple_px(self) -> int:
-        """Of what both sides of its input must be multiples."""
-        return int(2**self.depth)
 
     @property
     def widths(self) -> list[int]:
@@ -55,11 +44,7 @@ def build_linknet(config: LinkNetConfig) -> keras.Model:
     Raises:
         ValueError: a number of the configuration is out of range.
     """
-    if config.classes < 2 or config.depth < 1 or config.width < 1:
-        raise ValueError(
-            f"got {config.classes} classes, depth {config.depth}, width {config.width}; expected "
-            "at least 2, 1 and 1"
-        )
+    config.check()
     image = keras.Input((None, None, 3), name="image")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="to_minus1_1")(image)
     first, *deeper = config.widths

@@ -23,33 +23,24 @@ from typing import Any, Literal
 
 import keras
 
+from models.networks.levels import Levels
+
 Norm = Literal["batch", "instance", "group"]
 GROUPS = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class UNetConfig:
-    """What decides a U-Net.
+class UNetConfig(Levels):
+    """What decides a U-Net; channels are doubled by each level below the first.
 
     Attributes:
-        classes: how many it tells apart.
-        depth: how often the resolution is halved; sides must be multiples of 2^depth.
-        width: channels of the first level; doubled by each level below. A multiple of 8 for the
-            norm "group".
+        width: a multiple of 8 for the norm "group".
         norm: "batch" (Ioffe & Szegedy 2015) is fastest, and exact for tiles, since its statistics
             are fixed when it predicts (see `settle`). "instance" (Ulyanov et al. 2016) and "group"
             (Wu & He 2018) also learn from batches of one or two, but look at the whole picture.
     """
 
-    classes: int
-    depth: int = 4
-    width: int = 16
     norm: Norm = "batch"
-
-    @property
-    def multiple_px(self) -> int:
-        """Of what both sides of its input must be multiples."""
-        return int(2**self.depth)
 
 
 def build_unet(config: UNetConfig) -> keras.Model:
@@ -60,11 +51,7 @@ def build_unet(config: UNetConfig) -> keras.Model:
     Raises:
         ValueError: a number of the configuration is out of range.
     """
-    if config.classes < 2 or config.depth < 1 or config.width < 1:
-        raise ValueError(
-            f"got {config.classes} classes, depth {config.depth}, width {config.width}; expected "
-            "at least 2, 1 and 1"
-        )
+    config.check()
     if config.norm == "group" and config.width % GROUPS:
         raise ValueError(f"width is {config.width}, a multiple of {GROUPS} is needed by groups")
     image = keras.Input((None, None, 3), name="image")
