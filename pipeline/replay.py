@@ -118,7 +118,7 @@ def _copied(
     except (Failure, OSError, KeyError) as error:
         why = error.message if isinstance(error, Failure) else str(error)
         raise UserError(f"the source {source} in {shard.root} cannot be read: {why}") from error
-    return source, encode_outputs(made, operations, recipe.format, recipe.quality)
+    return source, encode_outputs(made, operations, recipe)
 
 
 def _generated(

@@ -31,7 +31,7 @@ from transforms.augmentation.looking import (
     read_scene,
 )
 from transforms.augmentation.making import Maker
-from transforms.augmentation.provenance import Provenance, features_of, names_in
+from transforms.augmentation.provenance import Provenance, features_of
 from transforms.augmentation.pseudo import Labeller, PseudoMask, PseudoMasks
 from transforms.augmentation.recipe import Recipe
 from transforms.augmentation.scene import Scene
@@ -247,7 +247,7 @@ class _ShardWork:
                 ahead.saw(2 * scene.nbytes)
                 with clock("check"):
                     marks = Marks.of(scene.pixels)
-                    problem = poor(scene.pixels, filters) or self._leak(record, marks)
+                    problem = poor(scene.pixels, filters) or self._leak(scene, marks)
                 counts = counts_of(scene, self._recipe.ignore_id)
             except Failure as failure:
                 return Looked(record, problem=failure)
@@ -263,10 +263,10 @@ class _ShardWork:
             stripped = dataclasses.replace(found.record, features=b"")  # masks stay with the pool
             yield dataclasses.replace(found, record=stripped, image=b"")
 
-    def _leak(self, record: Record, marks: Marks) -> LeftOut | None:
+    def _leak(self, scene: Scene, marks: Marks) -> LeftOut | None:
         if self._validation is None:
             return None
-        names = {record.key, *names_in(record.features)}
+        names = {scene.key, *scene.ancestors}
         return self._validation.leak(names, marks, self._recipe.filter.leakage)
 
     def _make(
@@ -336,7 +336,7 @@ class _ShardWork:
     def _copy(
         self, clock: Clock, record: Record, scene: Scene | Failure | LeftOut, copy: int
     ) -> tuple[Record, Outcome]:
-        recipe, settings = self._recipe, self._settings
+        recipe = self._recipe
         of_model = self._is_translated(record, copy)
         found = self._provenance(record, copy, of_model)
         named = dataclasses.replace(record, key=found.key, features=b"", twice=False)
@@ -362,7 +362,7 @@ class _ShardWork:
             operations = [self._translator.operation, *operations]
         found = dataclasses.replace(found, operations=operations)
         with clock("encode"):
-            result = encode_copy(made, found, settings.recipe, len(recipe.classes or ()))
+            result = encode_copy(made, found, recipe)
         return dataclasses.replace(named, features=features_of(found, made)), result
 
     def _provenance(self, record: Record, copy: int, of_model: bool) -> Provenance:

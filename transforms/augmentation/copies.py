@@ -9,6 +9,7 @@ from transforms import sums
 from transforms.augmentation.drawing import Operation
 from transforms.augmentation.looking import counts_of
 from transforms.augmentation.provenance import Provenance, operations_json, partners_of
+from transforms.augmentation.recipe import Recipe
 from transforms.augmentation.scene import Scene
 from transforms.picture_files import CHANGED as OF_SYNTHETIC
 from transforms.picture_files import PictureFormat, encode_picture
@@ -20,32 +21,22 @@ CHANGED, COMPOSED = "algorithmicallyEnhanced", "compositeSynthetic"
 
 
 def encode_outputs(
-    scene: Scene, operations: Sequence[Operation], name: str, quality: int
+    scene: Scene, operations: Sequence[Operation], recipe: Recipe
 ) -> dict[str, Encoded]:
-    """The encoded picture and mask.
-
-    Args:
-        name: "png" or "jpeg", of the picture; masks are PNGs.
-        quality: of a JPEG.
-    """
+    """The encoded picture, as the recipe wants it, and the mask, a PNG."""
     source = COMPOSED if partners_of(operations) else CHANGED
     if scene.generators:
         source = OF_SYNTHETIC
-    how = PictureFormat(name, quality, source)  # type: ignore[arg-type]
-    outputs = {"images": Encoded(encode_picture(scene.pixels, how), name)}
+    how = PictureFormat(recipe.format, recipe.quality, source)
+    outputs = {"images": Encoded(encode_picture(scene.pixels, how), recipe.format)}
     if scene.mask is not None:
         outputs["masks"] = Encoded(encode_png(scene.mask), "png")
     return outputs
 
 
-def encode_copy(scene: Scene, found: Provenance, recipe: Any, classes: int) -> Result:
-    """The result for a copy.
-
-    Args:
-        recipe: a Recipe.
-        classes: how many have names; their pixels are counted in a table besides.
-    """
-    outputs = encode_outputs(scene, found.operations, recipe.format, recipe.quality)
+def encode_copy(scene: Scene, found: Provenance, recipe: Recipe) -> Result:
+    """The result for a copy; pixels of classes that have names are counted in a table besides."""
+    outputs = encode_outputs(scene, found.operations, recipe)
     height, width = scene.pixels.shape[:2]
     counts = counts_of(scene, recipe.ignore_id)
     brightness = round(float(scene.pixels.mean()), 3)
@@ -85,8 +76,8 @@ def encode_copy(scene: Scene, found: Provenance, recipe: Any, classes: int) -> R
             "made_pixels": {str(c): n for c, n in counts.items()},
             "made_images": {str(c): 1 for c in counts},
         }
-        if classes:
-            measured |= _table(counts, classes)
+        if recipe.classes:
+            measured |= _table(counts, len(recipe.classes))
     return Result(outputs, row, measured)
 
 

@@ -89,8 +89,8 @@ def read_scene(
         mask,
         shares,
         texts,
-        ancestors=tuple(names_in(record.features)),
-        generators=tuple(generators_in(record.features)),
+        ancestors=tuple(names_in(found)),
+        generators=tuple(generators_in(found)),
         key=record.key,
         index=record.index,
     )

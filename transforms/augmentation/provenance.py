@@ -97,9 +97,8 @@ def features_of(found: Provenance, scene: Scene) -> bytes:
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def names_in(serialized: bytes) -> list[str]:
-    """Keys of the pictures that a record says it was made of; [] of a record that says nothing."""
-    features = tf.train.Example.FromString(serialized).features.feature
+def names_in(features: Any) -> list[str]:
+    """Keys of the pictures that one was made of, by its features; [] if they do not say."""
     names: set[str] = set()
     for name in ("source", "partners", "ancestors"):
         if (full := f"{PREFIX}{name}") in features:
@@ -107,9 +106,8 @@ def names_in(serialized: bytes) -> list[str]:
     return sorted(names)
 
 
-def generators_in(serialized: bytes) -> list[str]:
-    """Fingerprints of generators that made a record's picture, or pictures that it was made of."""
-    features = tf.train.Example.FromString(serialized).features.feature
+def generators_in(features: Any) -> list[str]:
+    """Fingerprints of generators that made the picture, or pictures that it was made of."""
     names = (GENERATOR, f"{PREFIX}generators")
     found = {v.decode() for n in names if n in features for v in features[n].bytes_list.value}
     return sorted(found)
