@@ -51,7 +51,7 @@ class StudyData:
 
     def survey(self, arm: str) -> Survey:
         """What an arm is trained with, and validated with."""
-        return joined([self.surveys[name] for name in ARMS[arm]], self.surveys["test"])
+        return _joined(self.surveys, arm)
 
     def mix(self, arm: str, shown: Mapping[str, int]) -> Mix:
         """The same as examples. Args: shown: examples that a set shows in an epoch."""
@@ -89,6 +89,10 @@ def read_study(flags: argparse.Namespace, out: str) -> StudyData:
     return StudyData(plans, sets, surveys, classes, left_out, _repeated(sets))
 
 
+def _joined(surveys: Mapping[str, Survey], arm: str) -> Survey:
+    return joined([surveys[name] for name in ARMS[arm]], surveys["test"])
+
+
 def _known_names(texts: Mapping[int, str]) -> list[str] | None:
     """Names by label, if all are known."""
     return [texts[i] for i in range(len(texts))] if set(texts) == set(range(len(texts))) else None
@@ -100,7 +104,7 @@ def _checked(
     """Names of classes, and why arms are left out. Raises UserError."""
 
     def check(arm: str, names: Sequence[str] | None) -> list[str]:
-        survey = joined([surveys[name] for name in ARMS[arm]], surveys["test"])
+        survey = _joined(surveys, arm)
         return check_survey(
             survey, reading.wanted, names, flags.ignore_id, flags.max_failed_fraction
         )

@@ -62,9 +62,7 @@ def _value(value: Any) -> str:
 
 
 def _balance(balance: Balance) -> list[str]:
-    target = {
-        "largest": "as much as the largest",
-    }.get(str(balance.target), f"{balance.target}")
+    target = "as much as the largest" if balance.target == "largest" else str(balance.target)
     where = (
         f"by what the whole source has ({balance.have}), each shard makes its share"
         if balance.have

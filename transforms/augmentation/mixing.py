@@ -10,8 +10,9 @@ import numpy.typing as npt
 from PIL import Image as Pictures
 from scipy.ndimage import find_objects, label
 
+from models.generator import resized_ids
 from transforms.augmentation.colour import to_bytes
-from transforms.augmentation.scene import Image, Pair, Scene, as_ids
+from transforms.augmentation.scene import Image, Pair, Scene
 from transforms.masks import Ids
 
 _GREY = 127
@@ -116,14 +117,12 @@ def paste(
     return pixels, ids
 
 
-def fit(scene: Scene, size_hw: tuple[int, ...]) -> Pair:
+def fit(scene: Scene, size_hw: tuple[int, int]) -> Pair:
     """A picture and its mask brought to a size: bilinear, and nearest neighbour."""
-    if scene.pixels.shape[:2] == tuple(size_hw):
+    if scene.pixels.shape[:2] == size_hw:
         return scene.pixels, scene.mask
-    size = (size_hw[1], size_hw[0])
-    resampling = Pictures.Resampling
-    pixels = np.asarray(Pictures.fromarray(scene.pixels).resize(size, resampling.BILINEAR))
+    bilinear = Pictures.Resampling.BILINEAR
+    pixels = np.asarray(Pictures.fromarray(scene.pixels).resize(size_hw[::-1], bilinear))
     if scene.mask is None:
         return pixels, None
-    ids = Pictures.fromarray(scene.mask).resize(size, resampling.NEAREST)
-    return pixels, as_ids(ids, scene.mask)
+    return pixels, resized_ids(scene.mask, size_hw)
