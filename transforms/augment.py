@@ -93,7 +93,6 @@ class AugmentOperator:
         translator: of translate, bound and probed.
         policy: how pictures are decoded.
         threads: that decode, change and encode; 0 for one a core.
-        devices: settings of the accelerators.
     """
 
     recipe: Recipe
@@ -105,7 +104,6 @@ class AugmentOperator:
     translator: Bound | None = None
     policy: DecodePolicy = DecodePolicy()
     threads: int = 0
-    devices: DeviceOptions = DeviceOptions()
 
     @property
     def reading(self) -> Reading:
@@ -134,7 +132,7 @@ class AugmentOperator:
 
     def open(self) -> Work:
         """Loads the segmenter, and what is known of the validation shards. Raises ModelError."""
-        configure(self.devices)
+        configure(DeviceOptions())
         return _AugmentWork(self)
 
 
