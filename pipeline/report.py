@@ -227,13 +227,14 @@ def _made(this: Loaded, compared: Compared | None, other: Loaded | None) -> dict
         names = list(run["identity"]["model"]["classes"])
         names = names or list(run["identity"]["checks"].get("verifier", {}).get("classes", ()))
         shown = generated_pictures(this.out, this.plan, card, this.gallery, names)
-    sheets = report_parts.contact_sheets(metrics["highlights"])
     scores = None
     gallery: Gallery | EvaluatedGallery = this.gallery
     if run["job"] == "evaluate":
         scores = evaluated_scores(metrics, this.colors)
-        sheets = evaluated_sheets(metrics, sheets)
+        sheets = evaluated_sheets(metrics)
         gallery = EvaluatedGallery(this.out, run["identity"], run["notes"], this.gallery)
+    else:
+        sheets = report_parts.contact_sheets(metrics["highlights"])
     pictures = gallery.cells({entry.place for sheet in sheets for entry in sheet.entries})
     examples = metrics["highlights"].get("failures", {})
     failed = this.gallery.failures({(r[0], r[1]) for rows in examples.values() for r in rows})

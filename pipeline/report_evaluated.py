@@ -2,13 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline import charts
 from pipeline.gallery import Gallery, Place
 from pipeline.plots import percent_text
-from pipeline.report_parts import Entry, Sheet
+from pipeline.report_parts import Entry, Sheet, contact_sheets
 from pipeline.report_scores import Chart, Scores, class_rows, confusion_of_rows, title_of
 from pipeline.run_files import PARTNERS, PARTNERS_INDEX, read_plan
 from pipeline.thumbnails import Cell, Found, picture_and_mask, picture_and_two_masks, two_masks
@@ -82,23 +82,20 @@ def _calibration(named: Mapping[str, Any]) -> list[Chart]:
     return [Chart("Calibration", text, svg)]
 
 
-def evaluated_sheets(metrics: Mapping[str, Any], sheets: Sequence[Sheet]) -> list[Sheet]:
+def evaluated_sheets(metrics: Mapping[str, Any]) -> list[Sheet]:
     """Contact sheets: the worst images by their metrics, then those that any run has."""
     worst = metrics["metrics"].get("worst", {})
+    labelled = "miou" in worst
     found = []
-    for name, title in _SHEETS[:2] if "miou" in worst else _SHEETS[2:]:
+    for name, title in _SHEETS[:2] if labelled else _SHEETS[2:]:
         entries = [
             Entry((row["shard"], row["index"]), row["key"], percent_text(row["value"]))
             for row in worst.get(name, ())[:_PICTURES]
         ]
         if entries:
             found.append(Sheet(f"Worst by {title}", f"The lowest {title} of all images.", entries))
-    renamed = [
-        dataclasses.replace(sheet, text=sheet.text.replace("mean confidence", "score"))
-        for sheet in sheets
-        if sheet.title not in ("Least confident",)
-    ]
-    return [*found, *renamed]
+    others = contact_sheets(metrics["highlights"], "mean IoU" if labelled else "mean confidence")
+    return [*found, *(sheet for sheet in others if sheet.title != "Least confident")]
 
 
 class EvaluatedGallery:

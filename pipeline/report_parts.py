@@ -119,8 +119,14 @@ def findings_of(metrics: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
     return found
 
 
-def contact_sheets(highlights: Mapping[str, Any]) -> list[Sheet]:
-    """Chooses what to show from the highlights of metrics.json."""
+def contact_sheets(
+    highlights: Mapping[str, Any], ranked_by: str = "mean confidence"
+) -> list[Sheet]:
+    """Chooses what to show from the highlights of metrics.json.
+
+    Args:
+        ranked_by: what the number of each highlight is.
+    """
     sample, unsure = highlights.get("sample", ()), highlights.get("unsure", ())
     if len(sample) <= _PICTURES:
         text = "The run is small enough to show every one."
@@ -136,12 +142,13 @@ def contact_sheets(highlights: Mapping[str, Any]) -> list[Sheet]:
     return [
         Sheet(
             "Typical",
-            f"Mean confidence nearest to {middle}, the median of a random sample.",
+            f"{ranked_by[0].upper()}{ranked_by[1:]} nearest to {middle}, the median of a random "
+            "sample.",
             _entries(typical[:_PICTURES]),
         ),
         Sheet(
             "Least confident",
-            "The lowest mean confidence of the run.",
+            f"The lowest {ranked_by} of the run.",
             _entries(unsure[:_PICTURES]),
         ),
         drawn,

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipeline import legends, plots, run_files
 from pipeline.report import write_report
+from pipeline.report_evaluated import evaluated_sheets
 from pipeline.report_parts import busy_seconds, contact_sheets, verdict
 from transforms import pack, segment
 from transforms.clock import Clock
@@ -400,6 +401,27 @@ def test_contact_sheets_choose_by_rank() -> None:
     assert [entry.place[1] for entry in drawn.entries] == list(range(8))
     unranked = [[*row[:4], None] for row in sample]
     assert [s.title for s in contact_sheets({"sample": unranked, "unsure": []})] == ["Random"]
+
+
+@pytest.mark.parametrize(
+    ("by", "measure", "worst"),
+    [
+        ("miou", "Mean IoU", ["Worst by mean IoU"]),
+        ("mean_confidence", "Mean confidence", ["Worst by confidence"]),
+    ],
+)
+def test_sheets_of_an_evaluation_say_what_chose_them(
+    by: str, measure: str, worst: list[str]
+) -> None:
+    highlights = {
+        "sample": [[f"{i:012x}", "s", i, f"k{i}", i / 100] for i in range(24)],
+        "unsure": [[i / 100, "s", i, f"k{i}", i / 100] for i in range(24)],
+    }
+    row = {"shard": "s", "index": 3, "key": "k3", "value": 0.1}
+    metrics = {"metrics": {"worst": {by: [row]}}, "highlights": highlights}
+    sheets = evaluated_sheets(metrics)
+    assert [sheet.title for sheet in sheets] == [*worst, "Typical", "Random"]
+    assert sheets[1].text.startswith(f"{measure} nearest to 11.5%")
 
 
 def test_busy_time_leaves_pauses_out(tmp_path: Path) -> None:
