@@ -3,7 +3,7 @@
     prepare   uint8 [n, H, W, 3]  ->  the model's dtype, size, range, channels and layout, or its
               encoded pictures
     finish    scores [n, h, w, C]  ->  masks, confidence and histograms of H x W
-    scores    scores [n, h, w, C]  ->  the same of H x W, for those who add several up
+    scores    scores [n, h, w, C]  ->  scores of H x W, for those who add several up
 
 Scores are resized (bilinear) before the argmax, which is right; class ids by nearest neighbour.
 Where the sides must be multiples of a number, pictures are continued to the right and below by
@@ -139,13 +139,10 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
 
     @tf.function(reduce_retracing=True)
     def finish(output: Any, size_hw: Any, place: Any, band: Any, step: Any) -> dict[str, Any]:
-        scores = nhwc(tf, output, binding)
-        if binding.multiple_of is not None or binding.fit in ("letterbox", "pad"):
-            scores = _cut(tf, scores, place, binding)
+        scores = _of_pictures(tf, output, place, binding)
         rows = tf.shape(scores)[0]
         if binding.kind == "class_ids":
-            scores = tf.cast(scores, tf.int32) if scores.dtype == tf.bool else scores
-            # before the cast of others, which would wrap large ids around
+            # before the cast to int32, which would wrap large ids around
             known = (scores >= 0) & (scores < binding.num_scores)
             if binding.void_id is not None:
                 known |= scores == binding.void_id
@@ -153,7 +150,6 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
             ids = tf.cast(tf.where(known, scores, tf.zeros_like(scores)), tf.int32)
             ids = tf.image.resize(ids, size_hw, method="nearest")[:, band[0] : band[1], :, 0]
             return {**masks(ids, rows), "finite": tf.ones_like(good), "in_range": good}
-        scores = tf.cast(scores, tf.float32)
         finite = _finite(tf, tf.reshape(scores, [rows, -1]))
         scores = _resize_rows(tf, scores, size_hw, band)
         if scores.shape[-1] == 1:
@@ -192,13 +188,10 @@ def scores_graph(tf: Any, binding: Binding, as_probabilities: bool) -> Any:
 
     @tf.function(reduce_retracing=True)
     def scores(output: Any, size_hw: Any, place: Any) -> Any:
-        x = nhwc(tf, output, binding)
-        if binding.multiple_of is not None or binding.fit in ("letterbox", "pad"):
-            x = _cut(tf, x, place, binding)
+        x = _of_pictures(tf, output, place, binding)
         if binding.kind == "class_ids":
-            x = tf.cast(x, tf.int32) if x.dtype == tf.bool else x
             return tf.image.resize(x, size_hw, method="nearest")
-        x = _resize_bilinear(tf, tf.cast(x, tf.float32), size_hw)
+        x = _resize_bilinear(tf, x, size_hw)
         if as_probabilities and binding.kind == "logits":
             return tf.sigmoid(x) if x.shape[-1] == 1 else tf.nn.softmax(x)
         return x
@@ -281,13 +274,25 @@ def _continued(tf: Any, x: Any, size_hw: Any) -> Any:
     return x
 
 
+def _of_pictures(tf: Any, output: Any, place: Any, binding: Binding) -> Any:
+    """The part of an output that is of the pictures, [n, h, w, C]: float32, or class ids."""
+    x = nhwc(tf, output, binding)
+    if binding.kind != "class_ids":
+        x = tf.cast(x, tf.float32)
+    elif x.dtype == tf.bool:
+        x = tf.cast(x, tf.int32)
+    if binding.multiple_of is not None or binding.fit in ("letterbox", "pad"):
+        return _cut(tf, x, place, binding)
+    return x
+
+
 def _cut(tf: Any, scores: Any, place: Any, binding: Binding) -> Any:
     """The part of the scores that is the picture, at the size at which the model saw it."""
     canvas, first, size_hw = place[0], place[1], place[2]
     if binding.kind == "class_ids":
         scores = tf.image.resize(tf.cast(scores, tf.int32), canvas, method="nearest")
     else:
-        scores = _resize_bilinear(tf, tf.cast(scores, tf.float32), canvas)
+        scores = _resize_bilinear(tf, scores, canvas)
     end = first + size_hw
     return scores[:, first[0] : end[0], first[1] : end[1]]
 
