@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageColor
 
 from transforms.decode import MAX_PIXELS, DecodePolicy, decode
+from transforms.evaluation.encodings import resize_nearest
 from transforms.failures import Failure
+from transforms.masks import read_mask
 
 LONGEST_PX = 240
 THUMBNAIL_PX = 112
@@ -164,11 +166,11 @@ def _undamaged_part(data: bytes) -> _Pixels | None:
                 return None
             try:
                 opened.load()
-            except Exception:  # it is damaged: that is why it is here
-                opened.tile = []  # nothing more is to be decoded
+            except Exception:  # whatever the plugin raises at the damage: the rows before it stay
+                opened.tile = []  # or convert() would decode, and fail, once more
             part = np.asarray(opened.convert("RGB"))
             return part if part.any() else None
-    except Exception:  # whatever Pillow's plugins raise: then there is nothing to be seen
+    except Exception:  # whatever Pillow's plugins raise for a header: nothing is to be seen then
         return None
 
 
@@ -202,7 +204,7 @@ def _check_shown(data: bytes, policy: DecodePolicy) -> None:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             width, height = opened.size
-    except Exception:  # whatever Pillow raises: the decoder says it better
+    except Exception:  # whatever Pillow's plugins raise for a header: decode() names the failure
         return
     if width * height > MAX_PIXELS:
         raise Failure("decode", "too_large", f"{width}x{height} pixels are not shown in reports")
@@ -212,15 +214,12 @@ def _ids(mask: Found) -> npt.NDArray[Any]:
     """Class ids of a grey PNG, [H, W]. Raises a Failure when it is none."""
     if isinstance(mask, Failure):
         raise mask
-    try:
-        with Image.open(io.BytesIO(mask)) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise Failure("decode", "too_large", "masks of gigapixels are not shown in reports")
-            ids = np.asarray(opened)
-    except Failure:
-        raise
-    except Exception as error:  # whatever Pillow's plugins raise for a damaged file
-        raise Failure("read", "mask_format", f"the mask cannot be read: {error}") from error
+
+    def check(size: tuple[int, int]) -> None:
+        if size[0] * size[1] > MAX_PIXELS:
+            raise Failure("decode", "too_large", "masks of gigapixels are not shown in reports")
+
+    _, ids = read_mask(mask, "of this record", check)
     if ids.ndim != 2:
         raise Failure("read", "mask_format", f"the mask has the shape {ids.shape}, not [H, W]")
     return ids
@@ -231,9 +230,8 @@ def _color(
 ) -> _Pixels:
     """A mask in the colours of its classes, uint8 [h, w, 3], at a size or its own small one."""
     height, width = size_hw or _small(ids.shape[0], ids.shape[1])
-    rows, columns = _nearest(ids.shape[0], height), _nearest(ids.shape[1], width)
-    values, inverse = np.unique(ids[rows][:, columns], return_inverse=True)
-    palette = [_rgb(colors.get(int(value), _UNKNOWN_COLOR)) for value in values]
+    values, inverse = np.unique(resize_nearest(ids, (height, width)), return_inverse=True)
+    palette = [ImageColor.getrgb(colors.get(int(value), _UNKNOWN_COLOR)) for value in values]
     return np.asarray(palette, np.uint8)[inverse.reshape(height, width)]
 
 
@@ -248,11 +246,6 @@ def _small(height: int, width: int) -> tuple[int, int]:
         factor = LONGEST_PX // longest
         return height * factor, width * factor
     return max(1, height * LONGEST_PX // longest), max(1, width * LONGEST_PX // longest)
-
-
-def _nearest(size: int, to: int) -> npt.NDArray[np.int64]:
-    """Which of `size` rows stands for each of `to`: the one at its middle."""
-    return (2 * np.arange(to, dtype=np.int64) + 1) * size // (2 * to)
 
 
 def _shrink(pixels: _Pixels) -> _Pixels:
@@ -277,7 +270,3 @@ def _cell(kind: str, pixels: _Pixels, fmt: str, **options: int) -> Cell:
     data = base64.b64encode(buffer.getvalue()).decode()
     height, width = pixels.shape[:2]
     return Cell(kind, f"data:image/{fmt};base64,{data}", width, height)
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

@@ -33,7 +33,7 @@ def cvat(source: Source, target: Target) -> int:
             image would not be read as it is.
     """
     _check(source)
-    palette = np.zeros((max(source.ignore_id, *source.names) + 1, 3), np.uint8)
+    palette = np.zeros((max(source.ignore_id, *source.ids) + 1, 3), np.uint8)
     for row in source.classes:
         palette[row.id] = row.rgb
     names: list[str] = []

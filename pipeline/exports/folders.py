@@ -4,8 +4,9 @@ import hashlib
 import json
 from typing import Any
 
-from pipeline.exports.samples import Source, mask_png, samples
+from pipeline.exports.samples import Source, samples
 from pipeline.exports.target import Target
+from transforms.png import encode_png
 
 METADATA, CROISSANT = "metadata.jsonl", "croissant.json"
 
@@ -67,7 +68,7 @@ def _write(source: Source, target: Target) -> tuple[int, str]:
             image = f"images/{sample.name}.{sample.extension}"
             mask = f"masks/{sample.name}.png"
             target.create(image, sample.image)
-            target.create(mask, mask_png(sample.mask))
+            target.create(mask, encode_png(sample.mask))
             height, width = sample.mask.shape
             row = {
                 "file_name": image,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, ImageColor
 
 from models.errors import UserError
 from models.loading import import_tensorflow
@@ -20,7 +20,6 @@ from transforms import storage
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
 from transforms.inputs import Shard
-from transforms.png import encode_png
 from transforms.sink import FEATURES, records_path
 from transforms.sources import FeatureNames, read_shard
 from transforms.tfrecord import BadRecord, read_records
@@ -71,7 +70,7 @@ class Source:
     ignore_id: int
 
     @property
-    def names(self) -> frozenset[int]:
+    def ids(self) -> frozenset[int]:
         return frozenset(row.id for row in self.classes)
 
 
@@ -86,7 +85,10 @@ def open_source(out: str) -> Source:
             "runs of segment, and of pack with masks, have images and masks to export"
         )
     found = _legend(out)
-    rows = tuple(Class(row["id"], row["name"], _rgb(row["color"])) for row in found["classes"])
+    rows = tuple(
+        Class(row["id"], row["name"], ImageColor.getrgb(row["color"])[:3])
+        for row in found["classes"]
+    )
     return Source(out, run.job, run.identity, rows, found["ignore_id"])
 
 
@@ -119,7 +121,7 @@ def _sample(source: Source, place: str, pair: "_Pair") -> Sample:
             f"{facts.size_hw[1]}x{facts.size_hw[0]}; other tools want equal sizes: segment with "
             "--mask_size=image"
         )
-    strange = sorted(set(np.unique(ids).tolist()) - source.names - {source.ignore_id})
+    strange = sorted(set(np.unique(ids).tolist()) - source.ids - {source.ignore_id})
     if strange:
         raise UserError(
             f"{place} ({key}): the mask has the id {strange[0]}, which is no class of {LEGEND}"
@@ -129,11 +131,6 @@ def _sample(source: Source, place: str, pair: "_Pair") -> Sample:
     buffer = io.BytesIO()
     Image.fromarray(picture.pixels).save(buffer, "PNG")
     return Sample(name, key, buffer.getvalue(), "png", ids)
-
-
-def mask_png(mask: npt.NDArray[Any]) -> bytes:
-    """A mask as grey PNG of class ids."""
-    return encode_png(mask)
 
 
 _Pair = tuple[int, str, str, bytes, bytes]
@@ -198,7 +195,3 @@ def _name(shard: Shard, index: int, key: str) -> str:
 def _legend(out: str) -> dict[str, Any]:
     # of packed masks ids are all there is
     return stored_legend(out) or legend([f"class_{i}" for i in range(255)])
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
