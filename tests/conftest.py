@@ -1,10 +1,15 @@
-"""Fixtures of all tests: a Google Cloud Storage on this machine."""
+"""Settings and fixtures of all tests: a Google Cloud Storage on this machine."""
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from dataflow_server import DataflowServer
 from gcs_server import GcsServer
+
+# no deadline: a busy machine is no failure
+hypothesis.settings.register_profile("pixelmill", deadline=None)
+hypothesis.settings.load_profile("pixelmill")
 
 
 @pytest.fixture(scope="session")

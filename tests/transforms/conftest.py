@@ -7,9 +7,9 @@ import hypothesis
 import pytest
 
 hypothesis.settings.register_profile(
-    "pixelmill", deadline=None, max_examples=40, database=None, derandomize=True
+    "transforms", deadline=None, max_examples=40, database=None, derandomize=True
 )
-hypothesis.settings.load_profile("pixelmill")
+hypothesis.settings.load_profile("transforms")
 
 
 @pytest.fixture(scope="session")
