@@ -71,11 +71,10 @@ _CAPTIONS = {
 
 
 class Section(NamedTuple):
-    """A section of the page; one that stands in another's template has none itself."""
+    """A section of the page; its template is named by its id."""
 
     id: str
     title: str
-    template: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,10 +209,7 @@ def _trained(this: Loaded) -> dict[str, Any]:
             + (f" {left_out:,} examples were left out, see metrics.json." if left_out else ""),
         ),
         "scores": scores,
-        "sections": [
-            Section("scores", "Scores", "scores.html.j2"),
-            Section("run", "Run", "run.html.j2"),
-        ],
+        "sections": [Section("scores", "Scores"), Section("run", "Run")],
     }
 
 
@@ -286,9 +282,7 @@ def _made(this: Loaded, compared: Compared | None, other: Loaded | None) -> dict
         },
         "reasons": REASONS,
         "sections": [
-            Section(name, title, f"{name}.html.j2")
-            if name != "scorecard"
-            else Section(name, title, "generated.html.j2")
+            Section(name, title)
             for name, title, there in (
                 ("comparison", "Comparison", compared),
                 ("scores", "Scores", scores),
