@@ -27,8 +27,9 @@ from transforms.failures import Failure
 from transforms.inputs import Shard
 from transforms.partners import Found, MaskSet, Partners, pair_name, wanted_names, with_confidence
 from transforms.picture_work import PictureWork, Settings
+from transforms.png import encode_png
 from transforms.records import Answered, Encoded, Extras, Item, Record, Result, Stream, WorkStream
-from transforms.segment import SegmentOperator, encode_result, load_segmenter
+from transforms.segment import SegmentOperator, check, load_segmenter, sums_of
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.sources import FeatureNames, Load, read_shard
@@ -107,16 +108,11 @@ class _EvaluateWork:
         records = clock.iterate("read", read_shard(shard, settings.names))
         if self._partners is None:
             for record, load in records:
-                found = with_confidence(record, load, settings.confidence_root)
-                yield (
-                    _light(record),
-                    load
-                    if isinstance(load, Failure)
-                    else (
-                        record.key,
-                        _Loads(None, found),
-                    ),
-                )
+                if isinstance(load, Failure):
+                    yield _light(record), load
+                else:
+                    found = with_confidence(record, load, settings.confidence_root)
+                    yield _light(record), (record.key, _Loads(None, found))
             return
         with clock("read"):
             partners = self._partners.of(shard, self._wanted(shard))
@@ -156,7 +152,7 @@ class _EvaluateWork:
                 f"prediction of {key}",
                 settings.max_pixels,
             )
-            truth = decode_label(label, scoring, key, settings.max_pixels)
+            truth = _decode_label(label, scoring, key, settings.max_pixels)
             sure = (
                 _bytes_of(decode_values(confidence, "ids", f"confidence of {key}"))
                 if confidence
@@ -207,10 +203,13 @@ class _ScoreWork:
         )
 
     def _encode(self, facts: Facts, answer: Segmentation) -> Result:
-        result = encode_result(facts, answer, self._settings.segmenting)
-        outputs = result.outputs if self._settings.write_masks else {}
-        known = {name: result.sums[name] for name in _OF_THE_MODEL if name in result.sums}
-        return Answered(outputs, {}, known, result.rank, answer=answer)
+        check(answer)
+        outputs = {}
+        if self._settings.write_masks:
+            outputs["masks"] = Encoded(encode_png(answer.mask), "png")
+        sums = sums_of(facts, answer.mask.shape, answer)
+        known = {name: sums[name] for name in _OF_THE_MODEL if name in sums}
+        return Answered(outputs, {}, known, answer=answer)
 
     def __call__(self, shard: Shard, clock: Clock) -> WorkStream:
         partners: Mapping[str, Found] = {}
@@ -254,7 +253,7 @@ class _ScoreWork:
         with clock("read"):
             label = self._label(shard, record, partners)
         with clock("decode"):
-            truth = decode_label(
+            truth = _decode_label(
                 label, settings.scoring, record.key, settings.segmenting.policy.max_pixels
             )
         with clock("check"):
@@ -319,7 +318,7 @@ class _Ending:
         return Extras(files, {**self._tally.sums(), "unpaired_predictions": len(left)})
 
 
-def decode_label(
+def _decode_label(
     data: bytes | None, scoring: Scoring, key: str, max_pixels: int
 ) -> npt.NDArray[Any] | None:
     """Values of a label; None without labels. Raises a Failure."""

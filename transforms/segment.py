@@ -181,7 +181,7 @@ def _described(
     return Result(
         outputs=outputs,
         row=_row(facts, size_hw, answer, means, len(outputs["masks"].data)),
-        sums=_sums(facts, size_hw, answer),
+        sums=sums_of(facts, size_hw, answer),
         rank=means["mean_confidence"],
     )
 
@@ -219,7 +219,8 @@ def _row(
     }
 
 
-def _sums(facts: Facts, size_hw: tuple[int, int], answer: Answer) -> sums.Sums:
+def sums_of(facts: Facts, size_hw: tuple[int, int], answer: Answer) -> sums.Sums:
+    """What a mask of (height, width) adds to the metrics of its shard."""
     height, width = size_hw
     measured: sums.Sums = {
         "pixels": height * width,
