@@ -240,7 +240,7 @@ def _partners(
 ) -> tuple[MaskSet, Callable[[], None]]:
     """The other set, and what makes it ready. Raises UserError."""
     names, suffix = named
-    ours, theirs = ({shard.name for shard in p.plan.shards} for p in (Masks(plan), other))
+    ours, theirs = ({shard.name for shard in p.shards} for p in (plan, other.plan))
     both = plan.kind == other.plan.kind == "tfrecord"
     by_shard = both and (
         flags.pair_by == "shard" or (flags.pair_by == "auto" and bool(theirs) and theirs <= ours)

@@ -106,7 +106,7 @@ def _add_overlap(found: dict[str, Any], sums: Mapping[str, Any], absent: Absent)
     found["absent"] = absent
     found |= summary(joint, absent) | pixels_beyond(joint)
     area = areas(joint)
-    _add_columns(found, by_class(areas(joint), absent))
+    _add_columns(found, by_class(area, absent))
     for row, hit, predicted, true in zip(found["classes"], *area, strict=True):
         row |= {
             "hit_pixels": int(hit),

@@ -114,9 +114,7 @@ def settle(
     Raises:
         UserError: the overlap leaves no room.
     """
-    period = (halo and halo.period_px) or binding.multiple_of or 1
-    if halo is None:
-        period = 1
+    period = 1 if halo is None else halo.period_px or binding.multiple_of or 1
     largest = min(tile_hw) - 2 * period + 1
     needed = halo.overlap_px if halo else None
     if largest < 0:

@@ -137,7 +137,7 @@ def wanted_names(shard: Shard, names: FeatureNames, suffix: str) -> set[str]:
     return {name for name in found if name is not None}
 
 
-def names_of(shards: Iterable[Shard], names: FeatureNames, suffix: str) -> Iterator[list[str]]:
+def _names_of(shards: Iterable[Shard], names: FeatureNames, suffix: str) -> Iterator[list[str]]:
     """Names of the records of each shard, read in parallel. Raises OSError."""
 
     def read(shard: Shard) -> list[str]:
@@ -163,7 +163,7 @@ def write_index(root: str, path: str, plan: Plan, names: FeatureNames, suffix: s
     """
     owner: dict[str, str] = {}
     lines = []
-    for shard, found in zip(plan.shards, names_of(plan.shards, names, suffix), strict=True):
+    for shard, found in zip(plan.shards, _names_of(plan.shards, names, suffix), strict=True):
         for name in found:
             if name in owner:
                 raise InputError(

@@ -33,8 +33,7 @@ def intervals(
         seed: of Philox, a counter-based generator; round r takes stream r.
 
     Returns:
-        By name (see METRICS). Empty for fewer than two
-        images.
+        By name (see METRICS). Empty for fewer than two images.
     """
     matrix = sparse.csr_matrix(areas, dtype=np.float64)
     if matrix.shape[0] < 2 or rounds < 1:

@@ -62,9 +62,9 @@ def panoptic_counts(
         truth, predicted: of one shape; codes at or above `classes` are void.
         background: a class whose pixels are no segment, but no void either; None for none.
     """
-    t, p = (s.ids.astype(np.uint64) for s in (truth, predicted))
-    runs = runs_of((t << np.uint64(_BITS)) | p)
-    pair = ((t.ravel() << np.uint64(_BITS)) | p.ravel())[runs.starts]
+    runs = runs_of(truth.ids, predicted.ids)
+    t, p = (s.ids.ravel()[runs.starts].astype(np.uint64) for s in (truth, predicted))
+    pair = (t << np.uint64(_BITS)) | p
     found, first, where = np.unique(pair, return_index=True, return_inverse=True)
     inter = weighted_counts(where, runs.lengths, len(found))
     at = runs.starts[first]

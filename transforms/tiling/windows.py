@@ -13,7 +13,6 @@ one does so too and padding falls the same ("SAME" of TensorFlow depends on the 
 """
 
 import dataclasses
-import itertools
 from typing import Literal
 
 import numpy as np
@@ -199,11 +198,3 @@ class Tiling:
             for i in (0, 1)
         )
         return rows, columns
-
-
-def seams(axis: Axis) -> list[int]:
-    """Where one window ends to be the one that counts most: before these pixels."""
-    return [
-        (previous.start + axis.window + following.start + 1) // 2
-        for previous, following in itertools.pairwise(axis.spans)
-    ]

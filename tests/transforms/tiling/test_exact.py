@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 
 import keras
 import numpy as np
@@ -29,7 +30,7 @@ from transforms.sink import Sink
 from transforms.tiling.canvas import Canvas
 from transforms.tiling.rows import WholeRows
 from transforms.tiling.tiled_work import cuts
-from transforms.tiling.windows import Tiling, seams
+from transforms.tiling.windows import Tiling
 
 tf = import_tensorflow()
 
@@ -142,6 +143,14 @@ def test_what_is_measured_is_what_the_layers_say(built):
 def test_global_context_is_noticed(built):
     path, binding = built("instance")
     assert not measure_halo(PixelScores(path, binding), sides=(192,)).is_local
+
+
+def seams(axis):
+    """Where one window ends to be the one that counts most: the middles of overlaps."""
+    return [
+        (previous.start + axis.window + following.start + 1) // 2
+        for previous, following in itertools.pairwise(axis.spans)
+    ]
 
 
 def test_seams_of_a_model_with_global_context_do_not_show(built):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from transforms.tiling.windows import BLENDS, Tiling, axis_of, seams, window_starts
+from transforms.tiling.windows import BLENDS, Tiling, axis_of, window_starts
 
 K = 16
 SIZES = [1, K - 1, K, K + 1, 2 * K - 1, 2 * K, 1000]
@@ -89,11 +89,6 @@ def test_the_profiles_fall_from_the_middle_and_differ():
             np.testing.assert_allclose(second.weights[:8], first.weights[8:][::-1], atol=1e-6)
     assert begin["uniform"] == 0.5 and begin["crop"] == 1
     assert 0 < begin["gaussian"] < begin["hann"] < 0.02
-
-
-def test_seams_lie_in_the_middle_of_overlaps():
-    assert seams(axis_of(24, 16, 8, "gaussian")) == [12]
-    assert seams(axis_of(10, 16, 8, "gaussian")) == []
 
 
 def test_a_factor_scales_all():
