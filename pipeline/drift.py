@@ -4,15 +4,19 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.plots import rebin
 from pipeline.run_files import METRICS, read_metrics, read_run
 from transforms import storage
 from transforms.evaluation.drift import aligned, jensen_shannon, moved_shares
 
-# Sums that are distributions. Those of sizes and brightness are made coarser first, so that equal
-# kinds of pictures have equal bins.
-_DISTRIBUTIONS = ("class_pixels", "class_images", "confidence", "entropy", "margin", "components")
-_BRIGHTNESS_BINS, _CONFIDENCE_BINS = 32, 32
-_SIZES = ("widths", "heights")
+# Sums that are distributions, in the order in which they are shown. Those of levels from 0 to 255
+# are made coarser first, so that equal kinds of pictures have equal bins.
+_DISTRIBUTIONS = (
+    *("class_pixels", "class_images", "confidence", "entropy", "margin", "components"),
+    *("brightness", "widths", "heights"),
+)
+_LEVELS = {"confidence", "entropy", "margin", "brightness"}
+_BINS = 32
 
 
 def with_sums_of_run(sums: Mapping[str, Any], predictions_run: str) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def drift_of(
         classes: id and name of each.
 
     Raises:
-        UserError: it is no run, or has another number of classes.
+        UserError: it is no run.
     """
     metrics = read_metrics(reference)
     named = metrics["metrics"]
@@ -43,10 +47,11 @@ def drift_of(
         "reference_images": metrics["records"]["written"],
         "reference_classes": len(named.get("classes", [])),
     }
-    for name in (*_DISTRIBUTIONS, "brightness", *_SIZES):
-        if sums.get(name) and other.get(name):
-            first, second = aligned(_coarse(name, sums[name]), _coarse(name, other[name]))
-            found[name] = jensen_shannon(first, second)
+    for name in _DISTRIBUTIONS:
+        if (a := sums.get(name)) and (b := other.get(name)):
+            if name in _LEVELS:
+                a, b = rebin(a, _BINS), rebin(b, _BINS)
+            found[name] = jensen_shannon(*aligned(a, b))
     if "class_pixels" in found:
         moved = moved_shares(sums["class_pixels"], other["class_pixels"]).tolist()
         names = {row["id"]: row["name"] for row in (*named.get("classes", []), *classes)}
@@ -62,11 +67,3 @@ def _source_of(reference: str) -> str:
     """The run of the predictions that the reference itself evaluated; "" for none."""
     run = read_run(reference)
     return str(run.notes.get("predictions_run") or "") if run is not None else ""
-
-
-def _coarse(name: str, counts: Any) -> Any:
-    if name in ("confidence", "entropy", "margin", "brightness"):
-        bins = _BRIGHTNESS_BINS if name == "brightness" else _CONFIDENCE_BINS
-        step = max(1, len(counts) // bins)
-        return [sum(counts[i : i + step]) for i in range(0, len(counts), step)]
-    return counts
