@@ -13,7 +13,7 @@ from transforms import storage
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
 from transforms.inputs import Shard
-from transforms.sink import FEATURES, RECORDS
+from transforms.sink import FEATURES, records_path
 from transforms.sources import FeatureNames, read_shard
 from transforms.tfrecord import BadRecord, read_records
 
@@ -29,10 +29,9 @@ class Gallery:
 
     Attributes:
         out: OUT.
-        job: "segment": images are in the input, masks in OUT; "pack" and "augment": both
-            are in OUT;
-            "generate": what was made is in OUT, what it was made from in the input, if anything;
-            "describe": images are in the input, and nothing else is.
+        job: "segment": images are in the input, masks in OUT; "pack" and "augment": both are in
+            OUT; "generate": what was made is in OUT, what it was made from in the input, if
+            anything; "describe": images are in the input, and nothing else is.
         shards: the plan's, by name.
         names: of the features in the input's tf.Examples.
         policy: how the run decoded.
@@ -182,7 +181,7 @@ class Gallery:
 
     def _rows(self, shard: Shard, columns: list[str]) -> pa.Table:
         """Columns of a shard's records file. Raises OSError."""
-        data = storage.read_bytes(os.path.join(self.out, RECORDS, f"{shard.name}.parquet"))
+        data = storage.read_bytes(os.path.join(self.out, records_path(shard.name)))
         return pq.read_table(pa.BufferReader(data), columns=columns)
 
     def _cells(self, image: Found, mask: Found | None) -> tuple[Cell, ...]:

@@ -16,7 +16,7 @@ from transforms import storage
 from transforms.guard import REFERENCE
 from transforms.inputs import Plan
 from transforms.observed import rejected_path
-from transforms.sink import RECORDS
+from transforms.sink import records_path
 from transforms.tfrecord import BadRecord, read_records
 
 tf = import_tensorflow()
@@ -117,7 +117,7 @@ def _grid(
 
 
 def _records(out: str, shard_name: str) -> list[dict[str, Any]]:
-    path = os.path.join(out, RECORDS, f"{shard_name}.parquet")
+    path = os.path.join(out, records_path(shard_name))
     if not storage.is_file(path):
         return []
     rows: list[dict[str, Any]] = pq.read_table(

@@ -1,4 +1,4 @@
-"""Writing masks: grey PNGs whose pixel values are class ids."""
+"""Writing grey PNGs: masks, whose pixel values are class ids, and maps of confidence."""
 
 import io
 import struct

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -359,7 +358,6 @@ def test_flags_have_the_choices_of_the_functions():
     assert evaluate_flags.ABSENT == overlap.ABSENT
     assert evaluate_flags.ROUNDS == bootstrap.ROUNDS
     assert evaluate_flags.BOUNDARY_WIDTH == boundary.FRACTION
-    assert math.isfinite(boundary.FRACTION)
 
 
 def test_objects_of_a_bucket(sides, files_run, gcs, tmp_path):
