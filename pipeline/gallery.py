@@ -14,7 +14,7 @@ from transforms.decode import DecodePolicy
 from transforms.failures import Failure
 from transforms.inputs import Shard
 from transforms.sink import FEATURES, records_path
-from transforms.sources import FeatureNames, read_shard
+from transforms.sources import FeatureNames, Load, read_shard
 from transforms.tfrecord import BadRecord, read_records
 
 tf = import_tensorflow()
@@ -120,20 +120,12 @@ class Gallery:
 
     def images(self, shard: Shard, indices: Collection[int]) -> dict[int, Found]:
         """Encoded pictures of the input. Raises what reading them may raise."""
-        found: dict[int, Found] = {}
         try:
-            for record, load in read_shard(shard, self.names):
-                if record.index in indices:
-                    try:
-                        found[record.index] = load if isinstance(load, Failure) else load()
-                    except Failure as failure:
-                        found[record.index] = failure
-                if len(found) == len(indices):
-                    break
+            found = read_some(shard, self.names, indices)
         except OSError as error:
             return dict.fromkeys(indices, _unreadable(str(error)))
         gone = _unreadable(f"{shard.root} has no such record any more")
-        return {index: found.get(index, gone) for index in indices}
+        return {index: found[index][1] if index in found else gone for index in indices}
 
     def _made(self, shard: Shard, indices: Collection[int]) -> dict[int, Found]:
         """Pictures that the run made, from a tree of files or a TFRecord shard."""
@@ -142,13 +134,13 @@ class Gallery:
             return {index: _packed_pair(features)[0] for index, features in written.items()}
         rows = self._rows(shard, ["output_name", "format"]).to_pylist()
         names = {i: f"images/{rows[i]['output_name']}.{rows[i]['format']}" for i in indices}
-        return {i: _read_file(self.out, name) for i, name in names.items()}
+        return {i: read_file(self.out, name) for i, name in names.items()}
 
     def masks(self, shard: Shard, indices: Collection[int]) -> dict[int, Found]:
         """Encoded masks of OUT. Raises what reading them may raise."""
         if not shard.is_tfrecord:
             names = {i: f"masks/{shard.files[i].output_name}.png" for i in indices}
-            return {i: _read_file(self.out, name) for i, name in names.items()}
+            return {i: read_file(self.out, name) for i, name in names.items()}
         feature = f"{FEATURES['masks']}/encoded"
         gone = _unreadable(f"masks/{shard.name}.tfrecord has no mask for it")
         return {
@@ -203,7 +195,29 @@ def _bytes_features(data: bytes | BadRecord) -> dict[str, bytes] | Failure:
     return {name: f.bytes_list.value[0] for name, f in features.items() if f.bytes_list.value}
 
 
-def _read_file(out: str, path: str) -> Found:
+def read_some(
+    shard: Shard, names: FeatureNames, indices: Collection[int]
+) -> dict[int, tuple[str, Found]]:
+    """Key and bytes of some records of a shard, which is read up to the last. Raises OSError."""
+    found: dict[int, tuple[str, Found]] = {}
+    for record, load in read_shard(shard, names):
+        if record.index in indices:
+            found[record.index] = (record.key, loaded(load))
+        if len(found) == len(indices):
+            break
+    return found
+
+
+def loaded(load: Load | Failure) -> Found:
+    """What a load gives, or why it fails."""
+    try:
+        return load if isinstance(load, Failure) else load()
+    except Failure as failure:
+        return failure
+
+
+def read_file(out: str, path: str) -> Found:
+    """The bytes of a file, or why there are none."""
     try:
         return storage.read_bytes(os.path.join(out, path))
     except OSError as error:

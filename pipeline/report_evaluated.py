@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline import charts
-from pipeline.gallery import Gallery, Place
+from pipeline.gallery import Gallery, Place, loaded, read_file, read_some
 from pipeline.plots import percent_text
 from pipeline.report_parts import Entry, Sheet, contact_sheets
 from pipeline.report_scores import Chart, Scores, class_rows, confusion_of_rows, title_of
@@ -16,7 +16,7 @@ from transforms import storage
 from transforms.failures import Failure
 from transforms.inputs import Shard
 from transforms.partners import MaskSet, Partners, pair_name
-from transforms.sources import FeatureNames, read_shard
+from transforms.sources import FeatureNames
 
 _MEANS = ("miou", "mdice", "pixel_accuracy", "mean_accuracy", "fwiou", "boundary_iou", "pq")
 _COLUMNS = ("iou", "dice", "precision", "recall", "boundary_iou", "boundary_f1", "pq")
@@ -141,7 +141,7 @@ class EvaluatedGallery:
 
     def _shard(self, shard: Shard, indices: Collection[int]) -> dict[Place, tuple[Cell, ...]]:
         gallery = self._gallery
-        first = _read(shard, gallery.names, indices)
+        first = read_some(shard, gallery.names, indices)
         suffix = "" if self._by_model else self._identity["suffixes"][0]
         wanted = {n for key, _ in first.values() if (n := pair_name(key, suffix)) is not None}
         partners = self._partners.of(shard, wanted) if self._partners else {}
@@ -151,14 +151,14 @@ class EvaluatedGallery:
             if self._partners is None:
                 labels = self._labels_beside(shard, indices)
         elif shard.is_tfrecord:
-            beside = _read(shard, FeatureNames("image/encoded", gallery.names.key), indices)
+            beside = read_some(shard, FeatureNames("image/encoded", gallery.names.key), indices)
             images = {i: data for i, (_, data) in beside.items() if isinstance(data, bytes)}
         if self._source is not None and not images:
             images = self._source_images(shard, first, suffix)
         cells = {}
         for index, (key, data) in first.items():
             partner = partners.get(pair_name(key, suffix) or "")
-            other: Found | None = _loaded(partner.mask) if partner is not None else None
+            other: Found | None = loaded(partner.mask) if partner is not None else None
             image = images.get(index)
             prediction = None if self._by_model else other if self._labelled else data
             label = (other or labels.get(index)) if self._by_model else data
@@ -190,9 +190,9 @@ class EvaluatedGallery:
     def _labels_beside(self, shard: Shard, indices: Collection[int]) -> dict[int, Found]:
         if shard.is_tfrecord:
             names = FeatureNames(self._identity["mask_feature"], self._gallery.names.key)
-            return {index: data for index, (_, data) in _read(shard, names, indices).items()}
-        paths = {i: os.path.join(shard.root, shard.files[i].mask) for i in indices}
-        return {i: storage.read_bytes(path) for i, path in paths.items() if shard.files[i].mask}
+            return {index: data for index, (_, data) in read_some(shard, names, indices).items()}
+        masks = {index: shard.files[index].mask for index in indices}
+        return {index: read_file(shard.root, mask) for index, mask in masks.items() if mask}
 
     def _source_images(
         self, shard: Shard, first: Mapping[int, tuple[str, Found]], suffix: str
@@ -216,23 +216,3 @@ def _source(run: str | None, gallery: Gallery) -> Gallery | None:
         return None
     shards = {shard.name: shard for shard in read_plan(run).shards}
     return dataclasses.replace(gallery, out=run, job="segment", shards=shards, names=FeatureNames())
-
-
-def _read(
-    shard: Shard, names: FeatureNames, indices: Collection[int]
-) -> dict[int, tuple[str, Found]]:
-    """Key and bytes of some records. Raises OSError."""
-    found: dict[int, tuple[str, Found]] = {}
-    for record, load in read_shard(shard, names):
-        if record.index in indices:
-            found[record.index] = (record.key, _loaded(load))
-        if len(found) == len(indices):
-            break
-    return found
-
-
-def _loaded(load: Any) -> Found:
-    try:
-        return load if isinstance(load, Failure) else bytes(load())
-    except Failure as failure:
-        return failure

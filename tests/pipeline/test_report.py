@@ -1,6 +1,7 @@
 """The report of small runs that the project's own sink wrote."""
 
 import base64
+import dataclasses
 import html
 import io
 import json
@@ -16,17 +17,20 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline import legends, plots, run_files
+from pipeline.gallery import Gallery
 from pipeline.report import write_report
-from pipeline.report_evaluated import evaluated_sheets
+from pipeline.report_evaluated import EvaluatedGallery, evaluated_sheets
 from pipeline.report_parts import busy_seconds, contact_sheets, verdict
 from transforms import pack, segment
 from transforms.clock import Clock
+from transforms.decode import DecodePolicy
 from transforms.failures import Failure
 from transforms.inputs import ImageFile, Plan, Shard
 from transforms.png import encode_png
 from transforms.records import Encoded, Record, Result
 from transforms.shard_report import ShardReport, Totals
 from transforms.sink import Sink
+from transforms.sources import FeatureNames
 from transforms.tfrecord import write_record
 
 HOSTILE = "<script>alert(1)</script>\"' onerror=x"
@@ -422,6 +426,22 @@ def test_sheets_of_an_evaluation_say_what_chose_them(
     sheets = evaluated_sheets(metrics)
     assert [sheet.title for sheet in sheets] == [*worst, "Typical", "Random"]
     assert sheets[1].text.startswith(f"{measure} nearest to 11.5%")
+
+
+def test_a_label_that_is_gone_is_missing_alone(tmp_path: Path) -> None:
+    (shard,) = _file_shards(tmp_path / "in", count=1, size=2)
+    (tmp_path / "in" / "0.mask.png").write_bytes(_mask(3))
+    files = [dataclasses.replace(file, mask=f"{i}.mask.png") for i, file in enumerate(shard.files)]
+    shard = dataclasses.replace(shard, files=tuple(files))
+    gallery = Gallery(
+        str(tmp_path), "evaluate", {shard.name: shard}, FeatureNames(), DecodePolicy(), {}
+    )
+    identity = {"model": {}, "scoring": {"labels": {"ignore_ids": [255]}}}
+    shown = EvaluatedGallery(str(tmp_path), identity, {}, gallery)
+    cells = shown.cells({(shard.name, 0), (shard.name, 1)})
+    assert [cell.kind for cell in cells[shard.name, 0]] == ["image", "label", "overlay"]
+    image, label = cells[shard.name, 1]
+    assert image.uri and "1.mask.png" in label.problem
 
 
 def test_busy_time_leaves_pauses_out(tmp_path: Path) -> None:
