@@ -80,17 +80,16 @@ def write_unpaired(out: str, plan: Plan, partners: Iterable[str] | None, suffix:
     Raises:
         OSError.
     """
-    sides, names = [], []
+    names: list[str] = []
     asked: set[str] = set()
     for _, records in read_records(out, plan):
         keys = records["key"].to_pylist()
         asked.update(name for key in keys if (name := pair_name(key, suffix)) is not None)
         for key, reason in zip(keys, records["reason"].to_pylist(), strict=True):
-            if reason in ("prediction_missing", "mask_missing"):
-                sides.append("label" if reason == "prediction_missing" else "image")
+            if reason == "prediction_missing":
                 names.append(key)
     left = sorted(set(partners) - asked) if partners is not None else list(_listed(out, plan))
-    sides += ["prediction"] * len(left)
+    sides = ["label"] * len(names) + ["prediction"] * len(left)
     table = pa.table({"side": pa.array(sides, pa.string()), "name": [*names, *left]})
     flat = pa.BufferOutputStream()
     pc.write_csv(table, flat)
