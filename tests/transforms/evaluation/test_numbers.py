@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from scipy.spatial.distance import jensenshannon
 
-from transforms.evaluation.bootstrap import intervals
+from transforms.evaluation.bootstrap import _weights, intervals
 from transforms.evaluation.calibration import (
     bins_of,
     confidence_counts,
@@ -94,9 +94,7 @@ def test_intervals_hold_the_metric_and_shrink_with_more_images():
 @settings(max_examples=10)
 @given(st.integers(0, 10**6))
 def test_rounds_do_not_depend_on_how_many_there_are(seed):
-    rng = np.random.default_rng(seed)
-    areas = rng.integers(1, 50, (12, 3))
-    areas = np.stack([areas[:, 0], areas[:, 0] + areas[:, 1], areas[:, 0] + areas[:, 2]], 1)
-    found = intervals(areas, 1, rounds=40)
-    assert found == intervals(areas, 1, rounds=40)
-    assert found["miou"].low <= found["miou"].high
+    few, many = (np.concatenate(list(_weights(12, rounds, seed))) for rounds in (40, 100))
+    assert few.shape == (40, 12) and many.shape == (100, 12)
+    np.testing.assert_array_equal(few, many[:40])
+    assert (many.sum(axis=1) == 12).all() and len(np.unique(many, axis=0)) > 90
