@@ -10,7 +10,7 @@ from pipeline.gates import parse_gate
 # Those of transforms/evaluation, whose modules import SciPy: too slow for --help.
 ENCODINGS = ("ids", "binary", "inverted", "rgb", "instances")
 ABSENT = ("skip", "zero", "one")
-BOUNDARY_WIDTH = 0.02
+BOUNDARY_WIDTH = 0.02  # of the diagonal, as Cheng et al. (CVPR 2021) have it
 ROUNDS = 1000
 
 DESCRIPTION = """\

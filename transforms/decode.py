@@ -15,14 +15,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from transforms.failures import Failure
 
 MAX_PIXELS = 100_000_000
 Alpha = Literal["drop", "white", "black"]
 _RARE_TIFF_CODECS = ("webp",)
-_ORIENTATION_TAG = 0x0112
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +151,7 @@ def check_pixels(size: tuple[int, int], policy: DecodePolicy) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(_ORIENTATION_TAG, 1)
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
     return value if value in range(1, 9) else 1
 
 

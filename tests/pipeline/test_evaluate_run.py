@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from support import content, metrics_of
 
 from models.loading import import_tensorflow
 from pipeline import cli, evaluate_flags
-from transforms.evaluation import bootstrap, boundary, encodings, overlap
+from transforms.evaluation import bootstrap, encodings, overlap
 from transforms.tfrecord import write_record
 
 CLASSES, IMAGES = ["ground", "tree", "rock", "house", "never"], 24
@@ -354,10 +355,9 @@ def test_what_cannot_be_done_is_said_at_once(sides, tmp_path, arguments, message
 
 
 def test_flags_have_the_choices_of_the_functions():
-    assert evaluate_flags.ENCODINGS == encodings.ENCODINGS
-    assert evaluate_flags.ABSENT == overlap.ABSENT
+    assert get_args(encodings.Encoding) == evaluate_flags.ENCODINGS
+    assert get_args(overlap.Absent) == evaluate_flags.ABSENT
     assert evaluate_flags.ROUNDS == bootstrap.ROUNDS
-    assert evaluate_flags.BOUNDARY_WIDTH == boundary.FRACTION
 
 
 def test_objects_of_a_bucket(sides, files_run, gcs, tmp_path):

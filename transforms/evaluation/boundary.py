@@ -24,7 +24,6 @@ from scipy.spatial import cKDTree
 from transforms.confusion import Ratio, ratio
 from transforms.evaluation.counting import Codes
 
-FRACTION = 0.02  # of the diagonal, as Cheng et al. have it
 _CLOSE_PX = 3
 _CLOSE = sorted(
     ((y, x) for y in range(-3, 4) for x in range(-3, 4) if y * y + x * x <= _CLOSE_PX**2),

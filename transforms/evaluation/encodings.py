@@ -21,7 +21,6 @@ from transforms.failures import Failure
 from transforms.masks import is_grey, read_mask
 
 Encoding = Literal["ids", "binary", "inverted", "rgb", "instances"]
-ENCODINGS: tuple[Encoding, ...] = ("ids", "binary", "inverted", "rgb", "instances")
 _WHITE = {"binary": 1, "inverted": 0}
 
 

@@ -21,7 +21,6 @@ from transforms.confusion import Counts, Ratio, class_ratios, ratio
 from transforms.evaluation.counting import IGNORED, OUT_OF_RANGE
 
 Absent = Literal["skip", "zero", "one"]
-ABSENT: tuple[Absent, ...] = ("skip", "zero", "one")
 _FILL = {"skip": math.nan, "zero": 0.0, "one": 1.0}
 # Names by class, and of their means.
 MEANS = {

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyvips
-from PIL import Image
+from PIL import ExifTags, Image
 
 from transforms.decode import DecodePolicy, Facts, check_pixels, decode, sum_of
 from transforms.failures import Failure
@@ -28,7 +28,6 @@ logging.getLogger("pyvips").setLevel(logging.ERROR)  # odd metadata does not mat
 
 _LOADERS = {"PNG": "pngload", "JPEG": "jpegload", "TIFF": "tiffload"}
 _PHOTOMETRIC, _GREY_OR_RGB = 262, (1, 2)
-_ORIENTATION = 0x0112
 _PARTS_OF_TIFF = ((273, 279), (324, 325))  # offsets and sizes of strips, and of tiles
 
 
@@ -119,7 +118,7 @@ def _streamable(data: bytes, policy: DecodePolicy, streamed_pixels: int) -> Fact
             if image.format == "PNG":  # whose getexif() would decode it
                 if any(_may_tell_more(kind, text) for kind, text in _png_chunks(data)):
                     return None
-            elif image.getexif().get(_ORIENTATION, 1) != 1:
+            elif image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
                 return None
             if image.format == "TIFF" and not _is_plain_tiff(image, len(data)):
                 return None
