@@ -154,7 +154,9 @@ class _EvaluateWork:
             )
             truth = _decode_label(label, scoring, key, settings.max_pixels)
             sure = (
-                _bytes_of(decode_values(confidence, "ids", f"confidence of {key}"))
+                _bytes_of(
+                    decode_values(confidence, "ids", f"confidence of {key}", settings.max_pixels)
+                )
                 if confidence
                 else None
             )

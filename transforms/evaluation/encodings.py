@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from transforms.decode import MAX_PIXELS
 from transforms.evaluation.counting import IGNORED, OUT_OF_RANGE, Codes, Values
@@ -115,6 +116,8 @@ def decode_values(
                 f"{max_pixels:,} are allowed; raise --max_pixels if this is meant",
             )
 
+    if (Image.MAX_IMAGE_PIXELS or max_pixels) < max_pixels:  # Pillow's own, which is far lower
+        Image.MAX_IMAGE_PIXELS = max_pixels
     mode, values = read_mask(data, name, check, "RGB" if encoding == "rgb" else "")
     if encoding == "rgb":
         return _colors(values)

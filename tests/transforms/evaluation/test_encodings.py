@@ -112,6 +112,13 @@ def test_what_is_no_mask_is_a_failure(data, reason):
     assert failure.value.reason == reason and "m.png" in failure.value.message
 
 
+def test_the_limit_of_pixels_is_the_one_that_was_asked_for(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert decode_values(png(Image.new("L", (40, 40))), "ids", "m.png", 1600).shape == (40, 40)
+    with pytest.raises(Failure, match="1,599 are allowed"):
+        decode_values(png(Image.new("L", (40, 40))), "ids", "m.png", 1599)
+
+
 @pytest.mark.parametrize("size_hw", [(1, 1), (7, 3), (4, 6), (13, 11)])
 def test_resizing_takes_the_value_at_the_centre_as_pillow_does(size_hw):
     values = np.random.default_rng(3).integers(0, 200, (5, 7)).astype(np.uint8)
