@@ -216,7 +216,8 @@ class _ScoreWork:
     def __call__(self, shard: Shard, clock: Clock) -> WorkStream:
         partners: Mapping[str, Found] = {}
         if self._partners is not None:
-            partners = self._partners.of(shard, self._wanted(shard))
+            with clock("read"):
+                partners = self._partners.of(shard, self._wanted(shard))
         ahead = Ahead(_AHEAD_ITEMS, _AHEAD_BYTES, self._threads)
 
         def step(item: Item[Result]) -> Item[_Done]:
