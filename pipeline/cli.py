@@ -15,8 +15,6 @@ from pipeline.dataflow import flags as launch_flags
 from pipeline.flag_values import join_negative_values
 from transforms import paths, storage
 
-_PLANNED = ("segment", "generate", "pack", "evaluate")
-_JOBS = (*_PLANNED, "augment")
 DONE, NOT_GOOD, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -24,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code (see command_line.DESCRIPTION)."""
     given = join_negative_values(list(sys.argv[1:] if arguments is None else arguments))
     is_plan = given[:1] == ["plan"]
-    if is_plan and not (given[1:] and given[1] in _PLANNED):
+    if is_plan and not (given[1:] and given[1] in command_line.PLANNED):
         return _explain_plan(given[1:])
     parsed, rest = command_line.parser().parse_known_args(given[1:] if is_plan else given)
     parsed.is_plan = is_plan
@@ -46,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
     if getattr(parsed, "no_auth", False):
         storage.use_no_auth()
-    if parsed.command in _JOBS:
+    if parsed.command in command_line.JOBS:
         return _job(parsed, rest)
     if rest:
         return _say(f"unknown: {' '.join(rest)}; `pixelmill {parsed.command} --help`", CANNOT_START)
@@ -117,7 +115,8 @@ def _explain_plan(words: Sequence[str]) -> int:
         print(launch_flags.PLAN)
         return DONE
     return _say(
-        f"plan is followed by one of {', '.join(_PLANNED)}; `pixelmill plan --help`", CANNOT_START
+        f"plan is followed by one of {', '.join(command_line.PLANNED)}; `pixelmill plan --help`",
+        CANNOT_START,
     )
 
 

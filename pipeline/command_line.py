@@ -17,6 +17,9 @@ from pipeline import (
 from pipeline.dataflow import flags as launch_flags
 from pipeline.flag_values import positive, words
 
+JOBS = ("segment", "generate", "pack", "evaluate", "augment")  # that run a pipeline
+PLANNED = JOBS[:-1]  # that `plan` looks at; `augment` has --dry_run
+
 DESCRIPTION = """\
 pixelmill runs TensorFlow SavedModels over shards of images.
 

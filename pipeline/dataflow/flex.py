@@ -12,10 +12,9 @@ from models.errors import UserError
 from pipeline import command_line
 
 JOB = "job"
-# In order: as the command line's help lists them. Those that this version does not have are left.
-JOBS = ("segment", "generate", "augment", "evaluate", "pack")
-# The launcher must end when the job is made, and can make one job: --reference takes one before.
-LEFT_OUT = ("help", "wait", "json", "reference")
+# The launcher must end when the job is made, and can make one job.
+_LEFT_OUT = ("help", "wait", "json")
+_JOB_BEFORE = {"generate": "reference"}  # flags that take a job of their own before
 SEPARATOR = ";"  # of the values of a flag that may be given several times
 
 
@@ -25,13 +24,18 @@ def job_parsers() -> Mapping[str, argparse.ArgumentParser]:
         action for action in command_line.parser()._actions if isinstance(action.choices, dict)
     )
     assert isinstance(commands.choices, dict)
-    return {name: commands.choices[name] for name in JOBS if name in commands.choices}
+    return {name: commands.choices[name] for name in command_line.JOBS}
 
 
-def parameters(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+def parameters(job: str) -> dict[str, argparse.Action]:
     """The flags of a job that are parameters of its template, by name."""
-    named = (((a.option_strings or [a.dest])[-1].removeprefix("--"), a) for a in parser._actions)
-    return {name: action for name, action in named if name not in LEFT_OUT}
+    actions = job_parsers()[job]._actions
+    named = (((a.option_strings or [a.dest])[-1].removeprefix("--"), a) for a in actions)
+    return {name: action for name, action in named if not _is_left_out(job, name)}
+
+
+def _is_left_out(job: str, name: str) -> bool:
+    return name in _LEFT_OUT or name == _JOB_BEFORE.get(job)
 
 
 def is_switch(action: argparse.Action) -> bool:
@@ -55,16 +59,16 @@ def line_of(arguments: Sequence[str]) -> list[str]:
             cannot take.
     """
     given = [argument.removeprefix("--").partition("=") for argument in arguments]
-    jobs = job_parsers()
     job = next((value for name, _, value in given if name == JOB), "")
-    if job not in jobs:
-        raise UserError(f"parameter {JOB}: got {job or None!r}, expected one of {', '.join(jobs)}")
-    known = parameters(jobs[job])
+    if job not in command_line.JOBS:
+        expected = ", ".join(command_line.JOBS)
+        raise UserError(f"parameter {JOB}: got {job or None!r}, expected one of {expected}")
+    known = parameters(job)
     line = [job]
     for argument, (name, equals, value) in zip(arguments, given, strict=True):
         if name == JOB or (equals and not value):
             continue
-        if name in LEFT_OUT:
+        if _is_left_out(job, name):
             raise UserError(
                 f"parameter {name}: a template cannot take it, for it launches one job and ends; "
                 "launch from a machine, by `pixelmill ... --runner=DataflowRunner`"

@@ -69,7 +69,7 @@ def metadata(job: str) -> dict[str, Any]:
         "description": (parser.description or "").partition("\n")[0],
         "parameters": [
             first,
-            *(_parameter(n, a, groups.get(a.dest)) for n, a in parameters(parser).items()),
+            *(_parameter(n, a, groups.get(a.dest)) for n, a in parameters(job).items()),
             *(_parameter(n, a, "Beam") for n, a in _beam_actions().items()),
         ],
     }
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         out = paths.absolute(given.output)
         storage.check_place(out, writes=True)
-        for job in job_parsers():
+        for job in command_line.JOBS:
             made = json.dumps(container_spec(job, given.image), indent=1).encode() + b"\n"
             storage.write(out, f"{job}.json", made)
             print(f"{out}/{job}.json")

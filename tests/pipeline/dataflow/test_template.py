@@ -15,7 +15,7 @@ from pipeline import augment_job, cli, command_line, evaluate_job, generate_job,
 from pipeline.dataflow import flex, template
 
 IMAGE = "us-docker.pkg.dev/project/images/pixelmill:1"
-JOBS = list(flex.job_parsers())
+JOBS = command_line.JOBS
 # A value that is no default, for flags whose type asks for more than a number or a word.
 VALUES = {
     "output": "gs://bucket/out",
@@ -111,7 +111,7 @@ def test_a_parameter_is_what_its_flag_is(job: str) -> None:
     """Names once each, all flags there, required ones required, and patterns that fit."""
     made = {p["name"]: p for p in template.metadata(job)["parameters"]}
     assert len(made) == len(template.metadata(job)["parameters"])
-    actions = flex.parameters(flex.job_parsers()[job])
+    actions = flex.parameters(job)
     assert made.keys() == {"job", *actions, *template._BEAM}
     for name, action in actions.items():
         parameter = made[name]
@@ -156,7 +156,7 @@ def test_every_parameter_reaches_the_job(job: str, monkeypatch: pytest.MonkeyPat
     options = ["--runner=DataflowRunner", "--template_location=gs://bucket/staging/job_object"]
     assert flex.main([*options, *launched(body_of(job, values))]) == 0
     ((parsed, beam_flags),) = called
-    for name, action in flex.parameters(flex.job_parsers()[job]).items():
+    for name, action in flex.parameters(job).items():
         found = getattr(parsed, action.dest)
         assert found != action.default, name
         if flex.is_switch(action):
@@ -203,10 +203,22 @@ def test_templates_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "expected HOST/NAME:TAG" in capsys.readouterr().err
 
 
-def test_jobs_of_the_issue_have_templates() -> None:
+def test_every_command_that_runs_a_pipeline_has_a_template() -> None:
+    """Beam's flags, such as --accelerator, are of no other."""
     (commands,) = (a for a in command_line.parser()._actions if isinstance(a.choices, dict))
-    wanted = {"segment", "generate", "augment", "evaluate"} & set(commands.choices or ())
-    assert wanted <= set(JOBS)
+    assert isinstance(commands.choices, dict)
+    takers = {
+        name for name, parser in commands.choices.items() if "--accelerator" in parser.format_help()
+    }
+    assert takers == set(JOBS)
+
+
+def test_a_reference_is_left_out_where_it_takes_a_job_before() -> None:
+    """Of `evaluate` it is a run that has ended."""
+    assert "reference" in flex.parameters("evaluate")
+    assert "reference" not in flex.parameters("generate")
+    line = ["--job=evaluate", "--reference=gs://b/old"]
+    assert flex.line_of(line) == ["evaluate", "--reference=gs://b/old"]
 
 
 def test_the_launch_in_the_docs_is_one_that_works() -> None:
