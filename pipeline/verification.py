@@ -17,6 +17,7 @@ from models.classifier import (
 from models.errors import ModelError, UserError
 from models.signatures import ModelInfo, read_model
 from pipeline import jobs, run_files
+from pipeline.dataflow import options as launch_options
 from transforms import paths, storage
 from transforms.checking import DROPS, Checks
 from transforms.describe import COLUMNS, DescribeOperator, gather
@@ -98,9 +99,18 @@ def reference_describer(
     options: Any,
 ) -> Callable[[], None] | None:
     """What is to be done before shards are made: the reference is looked at, shard by shard, as a
-    run of its own below OUT that is resumed like any other. None without a reference."""
+    run of its own below OUT that is resumed like any other. None without a reference.
+
+    Raises:
+        UserError: a template is made, and it would be one of this run.
+    """
     if plan is None:
         return None
+    if launch_options.is_template(options):
+        raise UserError(
+            f"{notes['input']} is looked at by a job before, and a template launches one job and "
+            "ends; launch from a machine, by `pixelmill ... --runner=DataflowRunner`"
+        )
 
     def describe() -> None:
         root = operator.sink.root

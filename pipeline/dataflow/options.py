@@ -47,6 +47,11 @@ def is_dataflow(options: PipelineOptions) -> bool:
     return runner.rpartition(".")[2].lower() in ("dataflow", "dataflowrunner")
 
 
+def is_template(options: PipelineOptions) -> bool:
+    """Whether a job is only written down, as for the launcher of a template."""
+    return bool(options.view_as(GoogleCloudOptions).template_location)
+
+
 def waits(options: PipelineOptions) -> bool:
     """Whether the command goes on until the job is done: of a launch on Dataflow only if asked."""
     return options.view_as(LaunchOptions).wait or not is_dataflow(options)

@@ -86,3 +86,17 @@ def test_validation_shards_are_described_by_a_job_before(
     shown = b"".join(data.payload for step in steps for data in step.display_data)
     assert b"/reference" in shown
     assert code != 0 and said["status"] in ("failed", "error")
+
+
+def test_a_template_is_not_made_of_the_job_before(
+    night: Night, dataflow: DataflowServer, there: GcsServer
+) -> None:
+    """A launcher would start that one, and the recipe's never."""
+    template = "--template_location=gs://bucket/staged/job"
+    code, said = night(template, filter={"validation": ["gs://bucket/labels/*.tfrecord"]})
+    assert (code, said["status"]) == (2, "error")
+    assert "a template launches one job" in said["reasons"][0]
+    assert dataflow.requests == [] and not there.names("staged/")
+    code, said = night(template)
+    assert (code, said["status"]) == (0, "launched")
+    assert dataflow.requests == [] and there.names("staged/")
