@@ -255,10 +255,14 @@ def run_shards(
     reasons = frozenset(getattr(flags, "retry_failed", None) or ())
     launch = options.view_as(launch_options.LaunchOptions)
     is_remote = launch_options.is_dataflow(options)
+    operator = _with_sink(operator, retry=reasons)
     if launch.plan_only or is_remote:
         if not reasons:
             run_files.check_same(out, run, flags.overwrite)
-        found = check(run.job, plan, operator, flags.max_failed_fraction, options)
+        found = check(
+            *(run.job, plan, operator, flags.max_failed_fraction, options),
+            overwrite=flags.overwrite,
+        )
         if launch.plan_only:
             flags.plan = found  # for the command line to print
             return 0 if found.ok else 2
@@ -270,30 +274,42 @@ def run_shards(
         run_files.accept_mended(out, run, plan)
     resumed = run_files.begin(out, run, plan, flags.overwrite)
     run = resumed or run
-    sink = dataclasses.replace(operator.sink, run=run.digest, retry=reasons)
-    operator = dataclasses.replace(operator, sink=sink)
+    operator = _with_sink(operator, run=run.digest)
     binding: Binding | None = getattr(operator, "binding", None)
     if binding is not None and binding.classes:
         legends.write_legend(out, binding.classes, binding.colors)
-    _say_start(run, plan, out, resumed is not None)
-    begin = time.monotonic()
     planned = {shard.name for shard in plan.shards}
+    committed = planned & committed_names(out)
+    _say_start(run, plan, out, None if resumed is None else len(committed))
+    begin = time.monotonic()
     totals = None
-    if planned <= committed_names(out):
+    if planned == committed:
         with contextlib.suppress(UserError):  # of a damaged record: the pipeline names its shard
             totals = committed_totals(out, planned, flags.max_failed_fraction, run.digest)
-    if totals is not None and totals.shards == len(planned) and not _is_more_to_do(totals, sink):
+    if (
+        totals is not None
+        and totals.shards == len(planned)
+        and not _is_more_to_do(totals, operator.sink)
+    ):
         run_files.finish(totals, out, flags.max_failed_fraction)
     else:
         if prepare is not None:
             prepare()
         wait = launch_options.waits(options)
-        page = process(plan, operator, flags.max_failed_fraction, options, run.job, wait=wait)
+        page = process(
+            *(plan, operator, flags.max_failed_fraction, options, run.job),
+            committed=len(committed),
+            wait=wait,
+        )
         if not wait:
             print(f"launched: {page}\n`pixelmill status {out}` tells how far it is")
             return 0
     print(summary(out, time.monotonic() - begin))
     return exit_code(out)
+
+
+def _with_sink(operator: Any, **fields: Any) -> Any:
+    return dataclasses.replace(operator, sink=dataclasses.replace(operator.sink, **fields))
 
 
 def _is_more_to_do(totals: Totals, sink: Sink) -> bool:
@@ -311,17 +327,21 @@ def process(
     options: Any,
     job: str,
     *,
+    committed: int,
     wait: bool = True,
 ) -> str:
     """Runs the pipeline, to the end of `run_files.finish` if it is waited for.
+
+    Args:
+        committed: how many shards of the plan are.
 
     Returns:
         Where a job can be seen that is not waited for.
     """
     out = operator.sink.root
     digest = storage.crc32c(f"{out}\0{operator.sink.run}".encode())
-    shards = len({shard.name for shard in plan.shards} - committed_names(out))
-    made = launch_options.for_job(options, job, digest, shards)
+    todo = launch_options.shards_to_do(len(plan.shards), committed, operator.sink)
+    made = launch_options.for_job(options, job, digest, todo)
 
     def build(root: Any) -> None:
         graph.build(root, operator, max_failed_fraction, made)
@@ -337,13 +357,14 @@ def exit_code(out: str) -> int:
     return 0 if metrics["complete"] and not over else 1
 
 
-def _say_start(run: run_files.Run, plan: Plan, out: str, resumed: bool) -> None:
+def _say_start(run: run_files.Run, plan: Plan, out: str, committed: int | None) -> None:
+    """Says what is begun, or gone on with where some shards are committed."""
     what = f"{plan.records:,} images in " if plan.records else ""
     shards = "1 shard" if len(plan.shards) == 1 else f"{len(plan.shards):,} shards"
     size = f", {plan.size_bytes / 1e6:,.1f} MB" if plan.size_bytes else ""
     print(f"{run.job}: {what}{shards}{size} -> {out}")
-    if resumed:
-        print(f"resuming: {len(committed_names(out)):,} shards are committed already")
+    if committed is not None:
+        print(f"resuming: {committed:,} shards are committed already")
     if plan.ignored:
         example = storage.as_text(plan.ignored[0])
         print(f"left out: {len(plan.ignored):,} other files or links, such as {example}")

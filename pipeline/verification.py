@@ -20,6 +20,7 @@ from pipeline import jobs, run_files
 from pipeline.dataflow import options as launch_options
 from transforms import paths, storage
 from transforms.checking import DROPS, Checks
+from transforms.commits import committed_names
 from transforms.describe import COLUMNS, DescribeOperator, gather
 from transforms.guard import INDEX, REFERENCE
 from transforms.inputs import Plan, plan_input
@@ -119,7 +120,9 @@ def reference_describer(
         run_files.begin(root, run, plan, overwrite=False)
         done = [os.path.join(root, name) for name in (INDEX, run_files.SUCCESS)]
         if not all(map(storage.is_file, done)):
-            jobs.process(plan, dataclasses.replace(operator, sink=marked), 1.0, options, run.job)
+            committed = len({shard.name for shard in plan.shards} & committed_names(root))
+            describer = dataclasses.replace(operator, sink=marked)
+            jobs.process(plan, describer, 1.0, options, run.job, committed=committed)
             metrics = run_files.read_metrics(root)
             if not metrics["complete"] or not metrics["records"]["written"]:
                 raise UserError(

@@ -21,6 +21,7 @@ from pipeline.dataflow import flags
 from pipeline.dataflow.accelerators import KNOWN, SERVICE, WITHOUT, Accelerator
 from pipeline.dataflow.cost import Estimate, Machine, Prices
 from transforms import paths, storage
+from transforms.sink import Sink
 
 ONE_PROCESS = "no_use_multiple_sdk_containers"
 THREADS = 2  # shards at once: one begins or commits while the other keeps the device busy
@@ -127,6 +128,11 @@ def for_job(options: PipelineOptions, job: str, run: str, shards: int) -> Pipeli
     if worker.max_num_workers is None:
         worker.max_num_workers = max(most_workers(made, shards), worker.num_workers or 0)
     return made
+
+
+def shards_to_do(shards: int, committed: int, sink: Sink) -> int:
+    """At most; with something to retry any committed shard may have some of it."""
+    return shards if sink.retry else shards - committed
 
 
 def most_workers(options: PipelineOptions, shards: int) -> int:

@@ -41,6 +41,7 @@ class Preflight:
         problems, warnings: each with its fix.
         inputs: shards, committed ones, files, bytes, images, and whether their number is exact.
         model: where it is, and what came of trying it.
+        todo: shards that are to be done, at most.
         graph_bytes: of the job graph.
         options: of workers, as they would be.
         estimate: time and cost; None where nothing can be said.
@@ -53,6 +54,7 @@ class Preflight:
     warnings: list[str] = dataclasses.field(default_factory=list)
     inputs: dict[str, Any] = dataclasses.field(default_factory=dict)
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    todo: int = 0
     graph_bytes: int = 0
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     estimate: Estimate | None = None
@@ -75,18 +77,23 @@ def check(
     operator: Operator,
     max_failed_fraction: float,
     options: PipelineOptions,
+    *,
+    overwrite: bool = False,
 ) -> Preflight:
     """Looks at all that can be known of a run. Writes and launches nothing.
 
     Args:
+        overwrite: whether the run that is there is deleted first.
         options: of engine.pipeline_options, whose own contradictions it has refused.
     """
     out = operator.sink.root
     found = Preflight(job, str(options.view_as(StandardOptions).runner), out)
     with _noting(found, "output"):
-        found.inputs = _inputs(plan, out)
-    todo = len(plan.shards) - found.inputs.get("committed", 0)
-    made = launch_options.for_job(options, job, "plan", todo)
+        found.inputs = _inputs(plan, out, overwrite)
+    found.todo = launch_options.shards_to_do(
+        len(plan.shards), found.inputs.get("committed", 0), operator.sink
+    )
+    made = launch_options.for_job(options, job, "plan", found.todo)
     found.options = _worker_options(made)
     _check_places(found, plan, operator, made)
     with _noting(found, "graph"):
@@ -121,13 +128,13 @@ class _noting:  # noqa: N801  # reads as a verb
         return isinstance(error, Exception)
 
 
-def _inputs(plan: Plan, out: str) -> dict[str, Any]:
+def _inputs(plan: Plan, out: str, overwrite: bool) -> dict[str, Any]:
     images, exact = count_images(plan)
     names = {shard.name for shard in plan.shards}
     return {
         "kind": plan.kind,
         "shards": len(plan.shards),
-        "committed": len(committed_names(out) & names),
+        "committed": 0 if overwrite else len(committed_names(out) & names),
         "bytes": plan.size_bytes,
         "images": images,
         "images_are_exact": exact,
@@ -266,17 +273,20 @@ def _note_estimate(
                     f"estimate: measured on the CPU here, so {device.kind} will do better; run a "
                     "few shards and give --worker_images_per_s"
                 )
-        shards = len(plan.shards) - found.inputs["committed"]
         found.estimate = estimate(
             prices,
-            images=round(found.inputs["images"] * shards / max(1, len(plan.shards))),
-            shards=shards,
+            images=round(found.inputs["images"] * found.todo / max(1, len(plan.shards))),
+            shards=found.todo,
             files=operator.sink.as_files,
             rate=rate,
             workers=options.view_as(WorkerOptions).max_num_workers,
             hour_usd=_hour_usd(prices, machine, device, options),
         )
         _warn(found, found.estimate, prices, options)
+        if operator.sink.retry:
+            found.warnings.append(
+                "estimate: as if all images were done again; of a retry only those that failed are"
+            )
 
 
 def _hour_usd(
@@ -298,16 +308,15 @@ def _hour_usd(
 
 def _warn(found: Preflight, made: Estimate, prices: Prices, options: PipelineOptions) -> None:
     google, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
-    shards = found.inputs["shards"] - found.inputs["committed"]
     if made.usd is None:
         found.warnings.append("estimate: a price is missing in the table; give --prices")
     if google.region and google.region != prices.region:
         found.warnings.append(
             f"estimate: prices are of {prices.region}, not of {google.region}; give --prices"
         )
-    if made.workers > max(1, shards):
+    if made.workers > max(1, found.todo):
         found.warnings.append(
-            f"--max_num_workers={made.workers}: only {shards:,} shards are to be done, and the "
+            f"--max_num_workers={made.workers}: only {found.todo:,} shards are to be done, and the "
             "rest of the workers would idle; more, smaller shards would use them"
         )
     if worker.use_public_ips is False and not worker.sdk_container_image:

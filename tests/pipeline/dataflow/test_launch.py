@@ -88,3 +88,25 @@ def test_the_name_of_the_job_is_that_of_its_run(
     assert cli.main(command("segment")) == 1
     assert "already active job named pixelmill-segment-" in capsys.readouterr().err
     assert len(dataflow.requests) == 1
+
+
+def test_a_retry_and_a_run_anew_have_all_shards_to_do(
+    command: Command,
+    dataflow: DataflowServer,
+    there: GcsServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Their commit records are there, but of a retry any may list what has failed."""
+    damaged = there.names("packed/")[0]
+    there.put(damaged, there.get(damaged)[:-2500])
+    assert cli.main(["segment", *JOBS["segment"], "--output=gs://bucket/out"]) == 1
+    for flag, committed in (("--overwrite", 0), ("--retry_failed", 6)):
+        capsys.readouterr()
+        assert cli.main(["plan", *command("segment", flag, "--json")]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        assert (plan["inputs"]["committed"], plan["todo"]) == (committed, 6)
+        assert plan["options"]["max_num_workers"] == 3
+        assert ("of a retry" in " ".join(plan["warnings"])) is (flag == "--retry_failed")
+    assert cli.main(command("segment", "--retry_failed")) == 0
+    (request,) = dataflow.requests
+    assert request.pool["autoscalingSettings"]["maxNumWorkers"] == 3
