@@ -166,7 +166,6 @@ path, workers = sys.argv[1:]
 graph = beam_runner_api_pb2.Pipeline.FromString(open(path, "rb").read())
 command = f"{sys.executable} -m apache_beam.runners.worker.sdk_worker_main"
 for environment in graph.components.environments.values():
-    hints = dict(environment.resource_hints)
     made = SubprocessSDKEnvironment(command, environment.capabilities).to_runner_api(None)
     environment.CopyFrom(made)
 runner = FnApiRunner()
