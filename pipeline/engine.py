@@ -28,7 +28,7 @@ from pipeline.worker_watch import check_job_service, watch_workers
 from transforms import storage
 from transforms.live import LIVE, STOP, stop_path
 
-_LOCAL = {None, "direct", "local", "directrunner", "fnapirunner"}
+_LOCAL = {"", "direct", "local", "directrunner", "fnapirunner"}
 _GRACE_S = 30.0
 
 
@@ -63,7 +63,7 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
     _check_known(flags)
     options = PipelineOptions(list(flags))
     standard = options.view_as(StandardOptions)
-    name = (standard.runner or "direct").rpartition(".")[2].lower()
+    name = launch_options.runner_name(options)
     if name == "daskrunner":
         raise FlagError(
             "--runner=DaskRunner: Beam's DaskRunner loses data without an error (what finish_bundle"

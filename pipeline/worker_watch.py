@@ -18,10 +18,10 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     PipelineOptions,
     PortableOptions,
-    StandardOptions,
 )
 
 from models.errors import UserError
+from pipeline.dataflow.options import runner_name
 from pipeline.flag_values import seconds
 from transforms import storage
 from transforms.live import begun_path
@@ -49,7 +49,7 @@ class WatchOptions(PipelineOptions):
 
 def is_watched(options: PipelineOptions) -> bool:
     """Whether the engine starts worker processes, and is none that watches over them itself."""
-    runner = (options.view_as(StandardOptions).runner or "").rpartition(".")[2].lower()
+    runner = runner_name(options)
     if runner == "fnapirunner":
         return bool(options.view_as(DirectOptions).direct_running_mode == "multi_processing")
     return runner in ("portablerunner", "flinkrunner", "sparkrunner", "prismrunner")
@@ -57,9 +57,8 @@ def is_watched(options: PipelineOptions) -> bool:
 
 def check_job_service(options: PipelineOptions) -> None:
     """Raises UserError when nobody listens at --job_endpoint, for which Beam waits five minutes."""
-    runner = (options.view_as(StandardOptions).runner or "").rpartition(".")[2].lower()
     endpoint = options.view_as(PortableOptions).job_endpoint
-    if runner != "portablerunner":
+    if runner_name(options) != "portablerunner":
         return
     if not endpoint:
         raise UserError("--runner=PortableRunner needs --job_endpoint=HOST:PORT of a job service")

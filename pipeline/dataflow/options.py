@@ -42,10 +42,14 @@ class LaunchOptions(PipelineOptions):
         parser.add_argument("--plan_only", action="store_true", help="of `pixelmill plan`")
 
 
+def runner_name(options: PipelineOptions) -> str:
+    """The runner that was asked for, in lower case and without its module; "" for none."""
+    return str(options.view_as(StandardOptions).runner or "").rpartition(".")[2].lower()
+
+
 def is_dataflow(options: PipelineOptions) -> bool:
     """Whether a job is launched on Dataflow."""
-    runner = str(options.view_as(StandardOptions).runner or "")
-    return runner.rpartition(".")[2].lower() in ("dataflow", "dataflowrunner")
+    return runner_name(options) in ("dataflow", "dataflowrunner")
 
 
 def is_template(options: PipelineOptions) -> bool:
@@ -330,8 +334,7 @@ def _local_flags(options: PipelineOptions) -> str | None:
 
 
 def _only_elsewhere(options: PipelineOptions) -> str | None:
-    runner = str(options.view_as(StandardOptions).runner)
-    if runner != "FnApiRunner" or not hints(options):
+    if runner_name(options) != "fnapirunner" or not hints(options):
         return None
     asked = " and ".join(f"--{name}" for name in hints(options))
     return f"{asked}: only Dataflow takes it, and the runner is local; leave it out"
