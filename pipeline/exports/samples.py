@@ -170,8 +170,12 @@ def _packed(source: Source, shard: Shard) -> Iterator[_Pair]:
 
 def _good(out: str, shard: Shard) -> dict[int, str]:
     """Index and key of the records that did not fail."""
-    data = storage.read_bytes(os.path.join(out, records_path(shard.name)))
-    table = pq.read_table(io.BytesIO(data), columns=["index", "key", "status"])
+    path = os.path.join(out, records_path(shard.name))
+    data = storage.read_bytes(path)
+    try:
+        table = pq.read_table(io.BytesIO(data), columns=["index", "key", "status"])
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}; `pixelmill verify {out}`") from error
     return {row["index"]: row["key"] for row in table.to_pylist() if row["status"] == "ok"}
 
 
@@ -193,5 +197,10 @@ def _name(shard: Shard, index: int, key: str) -> str:
 
 
 def _legend(out: str) -> dict[str, Any]:
+    try:
+        found = stored_legend(out)
+    except ValueError as error:
+        path = os.path.join(out, LEGEND)
+        raise UserError(f"{path} cannot be read: {error}; `pixelmill verify {out}`") from error
     # of packed masks ids are all there is
-    return stored_legend(out) or legend([f"class_{i}" for i in range(255)])
+    return found or legend([f"class_{i}" for i in range(255)])

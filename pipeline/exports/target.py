@@ -20,7 +20,8 @@ class Target:
         if first is not None:
             raise UserError(
                 f"{folder} is not empty (there is {storage.as_text(first[0])}); an export never "
-                "replaces files: name another folder"
+                "replaces files: name another folder, or delete this one if its export was "
+                "interrupted"
             )
 
     def create(self, path: str, data: bytes) -> None:

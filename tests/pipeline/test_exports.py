@@ -173,6 +173,18 @@ def test_masks_of_another_size_are_refused(
     assert not (tmp_path / "out" / "annotations.json").exists()
 
 
+@pytest.mark.parametrize("pattern", ["records/*.parquet", "legend.json"])
+def test_a_file_of_the_run_that_was_cut_is_named(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pattern: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs / "files", run)
+    cut = next(run.glob(pattern))
+    cut.write_bytes(cut.read_bytes()[:100])
+    assert cli.main(["export", "--format", "coco_rle", str(run), str(tmp_path / "out")]) == 2
+    assert f"{cut} cannot be read" in capsys.readouterr().err
+
+
 def test_other_runs_are_refused(
     packed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
