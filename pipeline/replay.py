@@ -141,11 +141,14 @@ def _find(out: str, key: str, shards: Collection[str], wanted: str) -> str:
         raise UserError(f"{out} has no shard {wanted}; it has {', '.join(sorted(shards)[:_SHOWN])}")
     found, keys = [], []
     for name in [wanted] if wanted else sorted(shards):
+        path = os.path.join(out, records_path(name))
         try:
-            data = storage.read_bytes(os.path.join(out, records_path(name)))
+            data = storage.read_bytes(path)
+            rows = pq.read_table(io.BytesIO(data), columns=["key", "status"]).to_pylist()
         except FileNotFoundError:
             continue
-        rows = pq.read_table(io.BytesIO(data), columns=["key", "status"]).to_pylist()
+        except ValueError as error:
+            raise UserError(f"{path} cannot be read: {error}; `pixelmill verify {out}`") from error
         here = [row["key"] for row in rows if row["status"] == "ok"]
         if key in here:
             found.append(name)

@@ -398,6 +398,11 @@ def test_replay_makes_every_example_again(
     assert cli.main(["replay", str(tmp_path), "1.pn#0"]) == 2
     assert "has no example 1.pn#0; there is 1.png#0" in capsys.readouterr().err
     assert cli.main(["replay", str(tmp_path / "records"), "1.png#0"]) == 2
+    records = next((tmp_path / "records").iterdir())
+    records.write_bytes(records.read_bytes()[:100])
+    capsys.readouterr()
+    assert cli.main(["replay", str(tmp_path), "1.png#0"]) == 2
+    assert f"{records} cannot be read" in capsys.readouterr().err
 
 
 def test_replay_tells_when_the_source_has_changed(
