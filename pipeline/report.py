@@ -3,6 +3,7 @@
 `pixelmill report` makes it of any run, or of one compared with another; every run ends with one.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -129,18 +130,22 @@ def run_report(out: str, other: str | None, output: str | None) -> str:
         UserError: one is no run, or the two cannot be compared.
         OSError: the page cannot be written.
     """
-    this = load(out)
     try:
-        html = render(this, None if other is None else load(other))
+        html = render(load(out), None if other is None else load(other))
+    except UserError:
+        raise
     except (KeyError, ValueError, TypeError, jinja2.TemplateError) as error:
         raise UserError(
             f"the report of {out} cannot be made, its files are not as this version writes them: "
             f"{type(error).__name__}: {error}"
         ) from error
     folder, name = os.path.split(output or os.path.join(out, COMPARISON if other else REPORT))
-    if not name:
+    if not name or storage.is_folder(os.path.join(folder, name)):
         raise UserError(f"--output={output} is a folder; name a file, such as report.html")
     storage.write(folder, name, html.encode("utf-8", "replace"))
+    if folder not in (out, other) and not storage.is_remote(folder):  # a folder of the user's
+        with contextlib.suppress(OSError):  # not empty: others are at work
+            os.rmdir(os.path.join(folder, storage.TEMPORARY))
     return os.path.join(folder, name)
 
 

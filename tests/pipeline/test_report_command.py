@@ -105,7 +105,22 @@ def test_what_cannot_be_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "holds no run of pixelmill" in capsys.readouterr().err
     run, training = make_run(tmp_path / "run", 1), make_training(tmp_path)
     assert cli.main(["report", str(run), str(training)]) == 2
-    assert "only runs of one job can be compared" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "only runs of one job can be compared" in said and "not as this version" not in said
+    assert cli.main(["report", str(run), str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.startswith(f"pixelmill: {tmp_path}/none holds no run")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    assert cli.main(["report", str(run), "--output", str(folder)]) == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
+    assert cli.main(["report", str(run), "--output", str(folder / "page.html")]) == 0
+    assert [path.name for path in folder.iterdir()] == ["page.html"]
+    legend = run / run_files.LEGEND
+    whole = legend.read_bytes()
+    legend.write_bytes(whole[: len(whole) // 2])
+    assert cli.main(["report", str(run)]) == 2
+    assert "not as this version writes them" in capsys.readouterr().err
+    legend.write_bytes(whole)
     (run / run_files.METRICS).write_text("{}")
     assert cli.main(["report", str(run)]) == 2
     assert "not as this version writes them" in capsys.readouterr().err
