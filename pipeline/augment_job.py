@@ -60,6 +60,8 @@ def _run(flags: argparse.Namespace, beam_flags: Sequence[str]) -> Outcome:
     recipe = load_recipe(flags.recipe)
     place = paths.absolute(recipe.publish)
     storage.check_place(place, writes=not flags.dry_run)
+    if storage.is_file(os.path.join(place, run_files.RUN)):
+        raise UserError(f"publish: {place} is the folder of a run; name a folder of its own")
     day = flags.date or time.strftime("%Y-%m-%d", time.gmtime())
     request = Request(day, flags.since, flags.max_shards, flags.keep)
     task = make_task(recipe, place, flags, options)

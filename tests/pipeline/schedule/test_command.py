@@ -107,6 +107,10 @@ def test_gates_and_refusals(packed: str, tmp_path: Path, augment: Augment) -> No
     assert not os.path.exists(f"{tmp_path}/place/latest.list")
     assert augment(f"{tmp_path}/none.yaml")["exit_code"] == 2
     assert augment(make_recipe(tmp_path, f"{tmp_path}/p", gates=["a <"]))["exit_code"] == 2
+    run = Path(packed).parent
+    line = augment(make_recipe(tmp_path, str(run)))
+    assert line["exit_code"] == 2 and "is the folder of a run" in line["reasons"][0]
+    assert not (run / "lease.json").exists()
 
 
 def test_check_says_it_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
