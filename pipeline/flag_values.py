@@ -153,7 +153,12 @@ def size(text: str) -> tuple[int, int]:
 
 def tile(text: str) -> tuple[int, int]:
     """One side of a square in pixels, or HEIGHTxWIDTH."""
-    return size(f"{text}x{text}" if text.isdecimal() else text)
+    try:
+        return size(f"{text}x{text}" if text.isdecimal() else text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a side like 512, or HEIGHTxWIDTH like 512x256, got {text!r}"
+        ) from error
 
 
 def overlap(text: str) -> int | str:

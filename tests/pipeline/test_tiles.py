@@ -1,5 +1,6 @@
 """`pixelmill segment --tile_px`: what it says, what it refuses, what a resumed run keeps."""
 
+import argparse
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from support import Segment, content
 
 from models.halo import Halo
 from models.loading import import_tensorflow
-from pipeline import cli
+from pipeline import cli, flag_values
 from pipeline.tile_flags import settle
 
 
@@ -89,6 +90,12 @@ def test_contradictions_are_refused(
 ) -> None:
     assert segment(photos, tmp_path / "out", *flags) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_side_that_is_none_is_told_as_it_was_given() -> None:
+    assert flag_values.tile("64") == (64, 64) and flag_values.tile("64x32") == (64, 32)
+    with pytest.raises(argparse.ArgumentTypeError, match=r"a side like 512, .* got '0'"):
+        flag_values.tile("0")
 
 
 @pytest.fixture(scope="session")
