@@ -51,6 +51,8 @@ def run_evaluate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     if flags.reference:
         run_files.read_metrics(paths.absolute(flags.reference))  # before anything takes time
     job = _model_job(flags, out) if flags.model else _masks_job(flags, out)
+    if flags.reference and job.run:  # whose own metrics are compared
+        run_files.read_metrics(job.run)
     run = run_files.Run(
         job="evaluate",
         identity={

@@ -1,6 +1,7 @@
 """`pixelmill evaluate` with a model, with confidence, without labels, against an earlier run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,15 @@ def test_without_labels_and_drift(dataset, segmented, tiny_model, tmp_path, caps
     assert run("--predictions", later, "--reference", out, "--output", again) == 0
     same = metrics_of(again)["metrics"]["drift"]
     assert all(value == 0 for name, value in same.items() if isinstance(value, float)), same
+
+
+def test_a_run_whose_metrics_were_cut_is_refused_before_the_work(segment, photos, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "drift"
+    assert segment(photos, run) == 0
+    shutil.copytree(run, tmp_path / "before")
+    metrics = run / "metrics.json"
+    metrics.write_bytes(metrics.read_bytes()[:100])
+    given = ["--predictions", str(run), "--reference", str(tmp_path / "before")]
+    assert cli.main(["evaluate", *given, "--output", str(out)]) == 2
+    assert f"{metrics} cannot be read" in capsys.readouterr().err
+    assert not out.exists()
