@@ -63,7 +63,7 @@ def check_survey(
     if without := [found[i] for i, images in shown if not images]:
         raise UserError(
             f"no training example shows {_some(without)}; {_ids_found(survey, ignored)}. Add some, "
-            "number the ids without gaps, leave the class out, or give another "
+            "number the ids without gaps, leave the class out, or give `train` another "
             "--validation_fraction"
         )
     if not _images_with(survey, "validation", taught).any():
