@@ -12,7 +12,7 @@ from models.errors import UserError
 from pipeline import engine, evaluate_flags, jobs, legends, places, run_files
 from pipeline.batches import choose_batch_size
 from pipeline.dataflow import options as launch_options
-from pipeline.gates import parse_gate
+from pipeline.gates import GateError, parse_gate
 from pipeline.legends import Legend, read_legend
 from transforms import paths, storage
 from transforms.decode import DecodePolicy
@@ -93,11 +93,16 @@ def run_evaluate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
 
 
 def say_gates(conditions: Sequence[str], metrics: dict[str, Any]) -> int:
-    """Prints what came of each gate; 1 when one has failed. Raises GateError."""
+    """Prints what came of each gate; 1 when one has failed, or names what there is not."""
     code = 0
     for text in conditions:
         gate = parse_gate(text)
-        failed = gate.failed(metrics)
+        try:
+            failed = gate.failed(metrics)
+        except GateError as error:
+            print(f"  gate     FAILED: {error}")
+            code = 1
+            continue
         values = ", ".join(f"{name} = {value:.6g}" for name, value in gate.values(metrics).items())
         print(f"  gate     {'FAILED' if failed else 'passed'}: fail if {gate.text}; {values}")
         code |= int(failed)

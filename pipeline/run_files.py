@@ -180,7 +180,8 @@ def read_run(out: str) -> Run | None:
         if isinstance(error, RunError):
             raise
         raise RunError(
-            f"{path} cannot be read as a run of pixelmill: {error}; --overwrite starts it anew"
+            f"{path} cannot be read as a run of pixelmill: {error}; its own command with "
+            "--overwrite starts it anew"
         ) from error
 
 
