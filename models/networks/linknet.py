@@ -7,8 +7,9 @@
 What the way down has seen is added to the way up, where a U-Net copies it beside: half the channels
 there, and one convolution where the U-Net has two. Of the paper's residual blocks their plain form
 is left, and resolution is doubled by repetition behind a 1x1 convolution. Channels grow by 1.6 a
-level. It has a third of the weights of a U-Net of its depth and width and takes a fraction of its
-time: for small objects, small models, and processors without an accelerator. Sides must be
+level. It has a sixth of the weights of a U-Net of its depth and width, and takes a third to two
+fifths of its processor time (depth 4, width 16 and 12, on 96x96 pixels): for small objects, small
+models, and processors without an accelerator. Sides must be
 multiples of 2^depth; formulas are in unet.py.
 """
 
