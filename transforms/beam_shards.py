@@ -24,7 +24,7 @@ from transforms.shard_report import ShardReport, Totals
 from transforms.shard_work import Operator, Work, process_shard
 from transforms.sink import Sink
 
-TODO, DONE = "todo", "done"
+MISSING, DONE = "missing", "done"
 NAMESPACE = "pixelmill"  # of counters and distributions
 
 
@@ -84,11 +84,11 @@ class ProcessShards(beam.PTransform):
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardReport]:
         sorted_out = shards | "SetAside" >> beam.ParDo(_SetAside(self.operator.sink)).with_outputs(
-            TODO, DONE
+            MISSING, DONE
         )
         process = beam.ParDo(_ProcessShard(self.operator)).with_resource_hints(**self.hints)
         fresh = (
-            sorted_out[TODO]  # Shard
+            sorted_out[MISSING]  # Shard
             | "Spread" >> beam.Reshuffle()  # Shard
             | "Process" >> process  # ShardReport
         )
@@ -133,7 +133,7 @@ class _SetAside(beam.DoFn):
         self._names = set() if self._sink.retry else committed_names(self._sink.root)
 
     def process(self, shard: Shard) -> Iterator[beam.pvalue.TaggedOutput]:
-        yield beam.pvalue.TaggedOutput(DONE if shard.name in self._names else TODO, shard)
+        yield beam.pvalue.TaggedOutput(DONE if shard.name in self._names else MISSING, shard)
 
 
 class _ProcessShard(beam.DoFn):

@@ -68,7 +68,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     "more workers than the most": (["--num_workers=9", "--max_num_workers=3"], "raise the latter"),
     "the main session": (["--save_main_session"], "leave it out"),
     "template and job file": (
-        ["--template_location=gs://bucket/t", "--dataflow_job_file=/tmp/j"],
+        ["--template_location=gs://bucket/t", "--dataflow_job_file=job.json"],
         "exclude each other",
     ),
     "a local flag": (["--direct_num_workers=4"], "give --max_num_workers"),
