@@ -5,7 +5,8 @@ may be run again for any day: a run does what is missing, whatever its date. So 
 
     PIXELMILL_RECIPE     the recipe, a path or gs://bucket/nightly.yaml
     PIXELMILL_PYTHON     the interpreter that has pixelmill; default python3
-    PIXELMILL_PROJECT, PIXELMILL_REGION, PIXELMILL_TEMPLATE, PIXELMILL_IMAGE    for Dataflow
+    PIXELMILL_PROJECT, PIXELMILL_REGION, PIXELMILL_TEMPLATE, PIXELMILL_IMAGE,
+    PIXELMILL_TEMP    for Dataflow
 """
 
 import os
@@ -54,6 +55,9 @@ with DAG("pixelmill_augment_dataflow", **USUAL):
                     "keep": "7",
                     "date": "{{ ds }}",
                     "sdk_container_image": os.environ.get("PIXELMILL_IMAGE", IMAGE),
+                },
+                "environment": {
+                    "tempLocation": os.environ.get("PIXELMILL_TEMP", "gs://bucket/tmp")
                 },
             }
         },
