@@ -120,6 +120,7 @@ def test_threads(shards: str, usual: dict[str, str], segment: Segment, tmp_path:
     assert workers(tmp_path / "out") == {os.getpid()}
 
 
+@pytest.mark.slow
 def test_processes(shards: str, usual: dict[str, str], segment: Segment, tmp_path: Path) -> None:
     assert segment(shards, tmp_path / "out", *PROCESSES) == 0
     assert content(tmp_path / "out") == usual
@@ -127,6 +128,7 @@ def test_processes(shards: str, usual: dict[str, str], segment: Segment, tmp_pat
     assert len(found) == 2 and os.getpid() not in found
 
 
+@pytest.mark.slow
 def test_job_service_with_a_worker_pool(
     shards: str, usual: dict[str, str], segment: Segment, service: list[str], tmp_path: Path
 ) -> None:

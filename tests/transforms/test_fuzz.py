@@ -44,6 +44,7 @@ def test_mutated_files_have_an_answer(tmp_path, first, count):
     assert found["grown_mb"] < 300
 
 
+@pytest.mark.slow
 def test_a_case_that_dies_is_named(tmp_path, monkeypatch):
     """The harness itself: a process that is killed, or loses a record, is a failed test."""
     killer = tmp_path / "fuzz.py"

@@ -204,6 +204,7 @@ def commands(tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_bytes_of_one(commands, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(TWO_DEVICES), json.dumps(commands("two"))],
