@@ -15,6 +15,7 @@ tests are about:
 The emulator's insides are private: its version is pinned.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -165,8 +166,10 @@ class GcsServer:
                 while not found:
                     time.sleep(0.001)
                 os.kill(found[0].pid or 0, signal.SIGKILL)
-                while Path(f"/proc/{found[0].pid}/stat").read_text().rpartition(")")[2][1] != "Z":
-                    time.sleep(0.001)  # until it is dead; who started it waits for it
+                stat = Path(f"/proc/{found[0].pid}/stat")
+                with contextlib.suppress(OSError):  # who started it has waited for it
+                    while stat.read_text().rpartition(")")[2][1] != "Z":
+                        time.sleep(0.001)
 
         self.log.clear()
         self.hook = kill
