@@ -1,5 +1,6 @@
 """Counting pixels by what two masks say of them, in time that depends on edges, not on pixels."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -38,8 +39,9 @@ def runs_of(*masks: Values) -> Runs:
     changes = first[1:] != first[:-1]
     for flat in others:
         changes |= flat[1:] != flat[:-1]
-    starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
-    return Runs(starts, np.diff(starts, append=size))
+    ends = np.append(np.flatnonzero(changes), size - 1) + 1
+    starts = np.append(0, ends[:-1])
+    return Runs(starts, ends - starts)
 
 
 def joint_counts(
@@ -59,9 +61,22 @@ def joint_counts(
     """
     runs = runs_of(truth, predicted)
     width = classes + EXTRA
-    cells = code_truth(truth.ravel()[runs.starts]).astype(np.int64) * width
-    cells += code_predicted(predicted.ravel()[runs.starts])
+    true, other = (mask.ravel()[runs.starts] for mask in (truth, predicted))
+    if true.dtype == other.dtype == np.uint8:
+        cells = _cells(code_truth, code_predicted, width)[true, other]
+    else:
+        cells = code_truth(true).astype(np.int64) * width
+        cells += code_predicted(other)
     return weighted_counts(cells, runs.lengths, width * width).reshape(width, width)
+
+
+@functools.lru_cache(8)
+def _cells(code_truth: Coder, code_predicted: Coder, width: int) -> npt.NDArray[np.int64]:
+    """int64 [256, 256]: cell of each pair of true and predicted values."""
+    values = np.arange(256, dtype=np.uint8)
+    return np.add.outer(
+        code_truth(values).astype(np.int64) * width, code_predicted(values).astype(np.int64)
+    )
 
 
 def code_counts(values: Values, classes: int, code: Coder) -> npt.NDArray[np.int64]:
