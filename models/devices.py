@@ -3,8 +3,12 @@
 All of it is optional, and falls back with a message on a CPU.
 """
 
+import contextlib
 import dataclasses
+import os
 import sys
+import threading
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 from models.errors import ModelError
@@ -67,6 +71,19 @@ def replica_devices() -> list[str]:
     tf = import_tensorflow()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return [device.name for device in devices]
+
+
+def calls_at_once() -> int:
+    """How many calls of one model are worth making at once: two on processors, for much of a call
+    runs on one core and what waits for it on none; one on a GPU, whose memory it would share."""
+    gpus = import_tensorflow().config.list_logical_devices("GPU")
+    return 1 if gpus else min(2, os.cpu_count() or 1)
+
+
+def make_turn() -> AbstractContextManager[Any]:
+    """What a call of a model is made in: one at a time on a GPU, as many as come elsewhere."""
+    gpus = import_tensorflow().config.list_logical_devices("GPU")
+    return threading.RLock() if gpus else contextlib.nullcontext()
 
 
 def device_names() -> list[str]:

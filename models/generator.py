@@ -8,7 +8,6 @@ what is outside cut off and counted.
 """
 
 import dataclasses
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from models.binding import Binding, Placement
+from models.devices import make_turn
 from models.errors import ModelError
 from models.graphs import nhwc
 from models.latents import batch_inputs
@@ -52,7 +52,7 @@ class Generator:
         self.binding = binding
         self.batch_size = binding.fixed_batch or batch_size
         self._tf = import_tensorflow()
-        self._turn = threading.Lock()
+        self._turn = make_turn()
         self._predict = load_signature(path, binding)
         self._finish = picture_graph(self._tf, binding)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.argmax import make_argmax
 from models.binding import Binding, Placement
 from models.errors import ModelError
 
@@ -120,6 +121,7 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
     """
     classes = max(binding.num_classes, 1)
     mask_dtype, ignore_id = (tf.uint8, 255) if classes <= 255 else (tf.uint16, 65535)
+    argmax = make_argmax(tf)
 
     def masks(ids: Any, rows: Any) -> dict[str, Any]:
         """Of the model's own ids [n, H, W]: masks, and pixels by class."""
@@ -155,7 +157,7 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
         if scores.shape[-1] == 1:
             ids = tf.cast(_probabilities(tf, scores, binding)[..., 1] > binding.threshold, tf.int32)
         else:
-            ids = tf.argmax(scores, axis=-1, output_type=tf.int32)
+            ids = argmax(scores)
         on_grid = [_on_grid(tf, x, band[0], step) for x in (scores, ids)]
         certain = _certainty(tf, binding, *on_grid)
         answer = {

@@ -12,7 +12,6 @@ once for each run of equal sizes, predict once for all.
 
 import dataclasses
 import functools
-import threading
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.binding import Binding, Part, Placement
+from models.devices import make_turn
 from models.graphs import finish_graph, prepare_graph
 from models.latents import batch_inputs
 from models.loading import import_tensorflow, load_signature
@@ -81,7 +81,7 @@ class Segmenter:
         self.batch_size = binding.fixed_batch or batch_size
         self._mask_at_model_size = mask_at_model_size
         self._tf = import_tensorflow()
-        self.turn = threading.RLock()
+        self.turn = make_turn()
         self._predict = load_signature(path, binding)
         self._prepare = prepare_graph(self._tf, binding)
         self._finish = finish_graph(self._tf, binding, with_confidence)

@@ -155,7 +155,7 @@ class _GenerateWork:
     def _settle(self, shard: Shard, clock: Clock) -> Iterator[Settled[Candidate]]:
         """The items of a shard, each with its picture or why there is none."""
         taken = Known(self._checks.near_bits)
-        a_round = self._batch_size * self._model.copies
+        a_round = self._batch_size * self._model.at_once
 
         def make(batch: Sequence[tuple[Record, Asked]]) -> list[Candidate | Failure]:
             with clock.model(len(batch)):
@@ -164,7 +164,7 @@ class _GenerateWork:
                 return [a if isinstance(a, Failure) else self._candidate(*a) for a in answers]
 
         def make_all(items: Sequence[tuple[Record, Asked]]) -> list[Candidate | Failure]:
-            """A batch for every copy of the model at once."""
+            """As many batches as there are calls at once."""
             firsts = range(0, len(items), self._batch_size)
             batches = (items[first : first + self._batch_size] for first in firsts)
             found = ordered_map(self._model.pool, make, batches, self._model.ahead)

@@ -1,4 +1,4 @@
-"""A copy of the model on every device of a process, and a thread for each.
+"""A copy of the model on every device of a process, and a thread for each call at once.
 
 Batches go to whichever copy is free; which one changes nothing, for devices of one kind give the
 same numbers. Each copy survives on its own: one that runs out of memory goes on with smaller
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from models.binding import Binding
-from models.devices import replica_devices
+from models.devices import calls_at_once, replica_devices
 from models.loading import import_tensorflow
 from transforms.records import Item
 from transforms.survive import Model, Survivor
@@ -53,7 +53,7 @@ class OnDevice(Generic[A]):
 
 
 class Replicas(Generic[T, A]):
-    """A Survivor for each device. Call it in `pool`, which has as many threads."""
+    """A Survivor for each device. Call it in `pool`, which has a thread for each call at once."""
 
     def __init__(
         self,
@@ -75,10 +75,11 @@ class Replicas(Generic[T, A]):
             loads = [functools.partial(OnDevice, load, device) for device in devices]
         self._all = [survivor(load) for load in loads]
         self._free: queue.SimpleQueue[Survivor[T, A]] = queue.SimpleQueue()
-        for one in self._all:
+        turns = self._all * (calls_at_once() if len(devices) == 1 else 1)
+        for one in turns:
             self._free.put(one)
-        self.pool = ThreadPoolExecutor(len(loads), "model")
-        self.copies = len(loads)
+        self.pool = ThreadPoolExecutor(len(turns), "model")
+        self.at_once = len(turns)
         self.binding = self._all[0].model.binding
         self.batch_size = self._all[0].model.batch_size
 
@@ -96,5 +97,5 @@ class Replicas(Generic[T, A]):
             model(batch)
 
     def ahead(self) -> int:
-        """Batches that may be under way or wait: one more than there are copies."""
-        return self.copies + 1
+        """Batches that may be under way or wait: one more than there are calls at once."""
+        return self.at_once + 1

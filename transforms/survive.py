@@ -40,7 +40,7 @@ class _Hung(Exception):
 
 
 class Survivor(Generic[T, A]):
-    """A model that outlives its batches. One per device; made for one batch at a time."""
+    """A model that outlives its batches. One per device; threads may share it."""
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Survivor(Generic[T, A]):
         self._describe = describe
         self._timeout_s = timeout_s
         self._hangs = 0
+        self._anew = threading.Lock()
         self.model = load()
 
     def __call__(self, batch: Sequence[Item[T]]) -> list[Item[A]]:
@@ -106,6 +107,8 @@ class Survivor(Generic[T, A]):
 
     def _with_less(self, items: Sequence[tuple[Any, T]], error: Exception) -> list[A | Failure]:
         size = self.model.batch_size
+        if len(items) > size:  # it was halved while this batch was under way
+            return self._run(items)
         if self.model.binding.fixed_batch is not None or size == 1:
             advice = f"{first_line(error)}. Give --max_side or --image_size, or more memory"
             return [
@@ -147,15 +150,21 @@ class Survivor(Generic[T, A]):
         try:
             answer = box.get(timeout=self._timeout_s)
         except queue.Empty:
-            self._hangs += 1
-            if self._hangs < _MOST_HANGS:
-                size = model.batch_size
-                self.model = self._load()
-                self.model.batch_size = size
+            self._leave(model)
             raise _Hung from None
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def _leave(self, model: Model[A]) -> None:
+        """Loads another in the place of one that hangs, unless another thread has."""
+        with self._anew:
+            if self.model is not model:
+                return
+            self._hangs += 1
+            if self._hangs < _MOST_HANGS:
+                self.model = self._load()
+                self.model.batch_size = model.batch_size
 
     def _late(self, value: T) -> Failure:
         return self._failure(

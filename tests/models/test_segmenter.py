@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -439,8 +440,9 @@ def test_a_model_that_drops_a_row_is_caught(saved, bound, picture):
     assert len(segmenter([picture(40, 56)])) == 1
 
 
-def test_a_model_that_raises_can_be_called_again(saved, bound, picture):
-    """The lock is given back; a bad batch is bisected by the caller."""
+def test_a_model_that_raises_can_be_called_again(saved, bound, picture, monkeypatch):
+    """The lock of a GPU is given back; a bad batch is bisected by the caller."""
+    monkeypatch.setattr("models.segmenter.make_turn", threading.RLock)
     segmenter = Segmenter(saved("drop_if_many"), bound("drop_if_many"), batch_size=4)
     for _ in range(2):
         with pytest.raises(ValueError, match="rows"):

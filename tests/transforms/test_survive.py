@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -134,6 +135,35 @@ def test_a_model_that_hangs_again_and_again_is_given_up():
         assert values_of(model(items([HANGS]))) == ["timeout"]
     with pytest.raises(UserError, match="3 times in one process; raise --batch_timeout_s"):
         model(items([1]))
+
+
+def test_two_calls_that_hang_at_once_cost_one_model():
+    loaded = []
+    model = survivor(None, 0.3, lambda: loaded.append(Double(4)) or loaded[-1])
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(model, [items([HANGS]), items([HANGS])]))
+    assert [values_of(answer) for answer in answers] == [["timeout"]] * 2
+    assert len(loaded) == 2
+    assert values_of(model(items([1]))) == [10]
+
+
+def test_two_batches_that_are_too_large_at_once_are_halved_once(capsys):
+    """Both are under way when memory runs out, so that both are refused."""
+    meeting = threading.Barrier(2)
+
+    class Pair(Double):
+        def __call__(self, values):
+            if len(values) == 4:
+                meeting.wait(20)
+            return super().__call__(values)
+
+    double = Pair(4, memory=2)
+    model = survivor(double)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(model, [items([1, 2, 3, 4]), items([5, 6, 7, 8])]))
+    assert [values_of(answer) for answer in answers] == [[10, 20, 30, 40], [50, 60, 70, 80]]
+    assert double.batch_size == 2
+    assert capsys.readouterr().err.count("going on with 2") >= 1
 
 
 def test_an_error_in_time_is_no_hang():

@@ -1,0 +1,46 @@
+"""The argmax by pieces: the same as numpy's, whatever the sizes, ties included."""
+
+import numpy as np
+import pytest
+
+from models.argmax import make_argmax
+from models.loading import import_tensorflow
+
+tf = import_tensorflow()
+
+
+@pytest.mark.parametrize("classes", [2, 12, 64, 65])
+@pytest.mark.parametrize(
+    "size", [(1, 1, 1), (2, 7, 9), (1, 256, 256), (2, 256, 256), (1, 255, 259), (3, 201, 133)]
+)
+def test_it_is_the_first_of_the_highest(size, classes):
+    """Whole numbers, so that many are equal."""
+    rng = np.random.default_rng(classes)
+    scores = rng.integers(-3, 4, (*size, classes)).astype(np.float32)
+    argmax = tf.function(make_argmax(tf), reduce_retracing=True)
+    found = argmax(scores)
+    assert found.dtype == tf.int32
+    np.testing.assert_array_equal(found, scores.argmax(axis=-1))
+
+
+def test_other_sizes_are_not_compiled_anew():
+    """XLA compiles a piece once, for all sizes of pictures with as many classes."""
+    argmax = make_argmax(tf)
+    graph = tf.function(
+        argmax, input_signature=[tf.TensorSpec([None, None, None, 5], tf.float32)]
+    ).get_concrete_function()
+    shapes = {
+        tuple(op.inputs[0].shape.as_list())
+        for function in (graph.graph, *_functions(graph))
+        for op in function.get_operations()
+        if op.type in ("PartitionedCall", "StatefulPartitionedCall") and _is_compiled(op)
+    }
+    assert shapes == {(1 << 16, 5)}
+
+
+def _functions(graph):
+    return [f.graph for f in graph.graph._functions.values() if hasattr(f, "graph")]
+
+
+def _is_compiled(op):
+    return any(name == "_XlaMustCompile" for name in op.node_def.attr)
