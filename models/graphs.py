@@ -11,6 +11,7 @@ their own mirror image; where they must fit a size, bars may be put around them.
 says of all that is cut off.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -23,6 +24,7 @@ from models.errors import ModelError
 
 BINS = 256
 _GRID = 32
+_PLACES = 256  # whose numbers are kept as tensors, which take longer to make than to use
 
 
 def prepare_graph(tf: Any, binding: Binding) -> Any:
@@ -75,11 +77,15 @@ def prepare_graph(tf: Any, binding: Binding) -> Any:
             return x
         return tf.map_fn(tf.io.encode_png, x, fn_output_signature=tf.string)
 
-    def call(images: npt.NDArray[np.uint8], placed: Placement) -> Any:
+    @functools.lru_cache(_PLACES)
+    def geometry(placed: Placement) -> tuple[Any, Any]:
         spare = [placed.canvas_hw[axis] - placed.size_hw[axis] for axis in (0, 1)]
         first = placed.offset_yx
         bars = [(first[axis], spare[axis] - first[axis]) for axis in (0, 1)]
-        x = prepare(images, tf.constant(placed.size_hw), tf.constant(bars), divisor, std)
+        return tf.constant(placed.size_hw), tf.constant(bars)
+
+    def call(images: npt.NDArray[np.uint8], placed: Placement) -> Any:
+        x = prepare(images, *geometry(placed), divisor, std)
         return _examples(tf, x.numpy(), binding.feature) if binding.role == "example" else x
 
     return call
@@ -170,12 +176,16 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
             answer["confidence"] = _to_byte(tf, _chosen(tf, binding, scores, ids)[0])
         return answer
 
+    @functools.lru_cache(_PLACES)
+    def geometry(size_hw: tuple[int, int], placed: Placement, band: tuple[int, int]) -> list[Any]:
+        place = (placed.canvas_hw, placed.offset_yx, placed.size_hw)
+        settings = (size_hw, place, band, grid_step(size_hw))
+        return [tf.constant(value, tf.int32) for value in settings]
+
     def call(
         output: Any, size_hw: tuple[int, int], placed: Placement, band: tuple[int, int]
     ) -> Any:
-        place = (placed.canvas_hw, placed.offset_yx, placed.size_hw)
-        settings = (size_hw, place, band, grid_step(size_hw))
-        return finish(output, *(tf.constant(value, tf.int32) for value in settings))
+        return finish(output, *geometry(size_hw, placed, band))
 
     return call
 

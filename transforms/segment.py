@@ -190,7 +190,7 @@ def _means(answer: Answer) -> dict[str, float | None]:
     if answer.histograms is None:
         return {f"mean_{name}": None for name in _HISTOGRAMS}
     return {
-        f"mean_{name}": sums.histogram_mean(counts.tolist())
+        f"mean_{name}": sums.histogram_mean(counts)
         for name, counts in zip(_HISTOGRAMS, answer.histograms, strict=True)
     }
 

@@ -98,10 +98,10 @@ def byte_histogram(value: float) -> npt.NDArray[np.int64]:
     return counts
 
 
-def histogram_mean(counts: list[int]) -> float:
+def histogram_mean(counts: list[int] | npt.NDArray[np.int64]) -> float:
     """Mean of values in [0, 1] that were counted in equal steps: bin i of n stands for i/(n-1)."""
-    values = np.asarray(counts, dtype=np.float64)
-    total = values.sum()
+    whole = np.asarray(counts, np.int64)
+    total = int(whole.sum())
     if total == 0:
         return math.nan
-    return float((values * np.linspace(0, 1, len(values))).sum() / total)
+    return int(whole @ np.arange(len(whole))) / (total * (len(whole) - 1))

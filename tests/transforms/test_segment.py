@@ -190,7 +190,7 @@ def test_a_result_is_measured(tmp_path):
     assert result.sums["class_pixels"].tolist() == [8, 0, 8, 0]
     assert result.sums["class_images"].tolist() == [1, 0, 1, 0]
     assert result.sums["ignored_pixels"] == 0
-    assert histogram_mean(result.sums["confidence"].tolist()) == pytest.approx(65 / 255)
+    assert histogram_mean(result.sums["confidence"]) == pytest.approx(65 / 255)
     assert result.sums["brightness"].tolist().index(1) == int(picture.facts.brightness)
 
 
