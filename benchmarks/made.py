@@ -38,7 +38,7 @@ def make_dataset(root: Path, images: int, shards: int, side_px: int) -> Dataset:
     made = Dataset(root / f"{images}x{side_px}in{shards}", images, shards, side_px)
     if made.folder.exists():
         return made
-    encoded = [_jpeg(scene(7, number, size_hw=(side_px, side_px))[0]) for number in range(_KINDS)]
+    encoded = _pictures(side_px)
     unfinished = made.folder.with_suffix(".part")
     unfinished.mkdir(parents=True, exist_ok=True)
     per_shard = images // shards
@@ -54,6 +54,21 @@ def make_dataset(root: Path, images: int, shards: int, side_px: int) -> Dataset:
                 file.write(example.SerializeToString())
     unfinished.rename(made.folder)
     return made
+
+
+def make_files(root: Path, images: int, side_px: int) -> Path:
+    """The same pictures as files of a folder, once."""
+    folder = root / f"{images}x{side_px}files"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        encoded = _pictures(side_px)
+        for number in range(images):
+            (folder / f"{number:06d}.jpg").write_bytes(encoded[number % _KINDS])
+    return folder
+
+
+def _pictures(side_px: int) -> list[bytes]:
+    return [_jpeg(scene(7, number, size_hw=(side_px, side_px))[0]) for number in range(_KINDS)]
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.made import make_dataset
+from benchmarks.made import make_dataset, make_files
 from benchmarks.run import Measured, fresh, pixelmill, run
 
 
@@ -58,12 +58,12 @@ def pack(images: int, folder: Path) -> Answer:
     """Pictures a second of pixelmill pack, which decodes each to see that it is sound."""
     times = []
     for count in (images // 8, images):
-        data = make_dataset(folder / "data", count, max(1, count // 512), 256)
+        files = make_files(folder / "data", count, 256)
         out = fresh(folder / "packed")
-        command = pixelmill("pack", "--input", str(data.folder), "--output", str(out))
+        command = pixelmill("pack", "--input", str(files), "--output", str(out))
         times.append(run(command, folder / "pack.log").wall_s)
     rate = (images - images // 8) / (times[1] - times[0])
-    return Answer(f"pixelmill pack of {images:,} JPEGs of 256x256", f"{rate:,.0f} images/s")
+    return Answer(f"pixelmill pack of {images:,} JPEG files of 256x256", f"{rate:,.0f} images/s")
 
 
 def _segment(source: str, model: str, folder: Path, again: bool = False) -> Measured:
