@@ -24,13 +24,13 @@ from transforms import storage
 from transforms.evaluate import EvaluateOperator
 from transforms.evaluation.encodings import Coding, decode_values
 from transforms.evaluation.scoring import COLUMNS, Scoring
+from transforms.formats.tfrecord import write_record
 from transforms.inputs import plan_input
 from transforms.partners import MaskSet, with_confidence
 from transforms.png import encode_png
 from transforms.shard_work import process_shard
 from transforms.sink import Sink
 from transforms.sources import FeatureNames, read_shard
-from transforms.tfrecord import write_record
 
 CLASSES, SCENES = 19, 40
 NAMES = FeatureNames("image/segmentation/class/encoded")
@@ -87,7 +87,7 @@ def evaluate_s(plans, scoring, threads, root):
     predictions, labels = plans
     storage.write(root, "partners.jsonl", predictions.to_lines().encode())
     both = MaskSet(f"{root}/partners.jsonl", NAMES, by_shard=predictions.kind == "tfrecord")
-    sink = Sink(root, "masks", as_files=True, columns=COLUMNS)
+    sink = Sink(root, "masks", format="folder", columns=COLUMNS)
     begin = time.perf_counter()
     work = EvaluateOperator(sink, scoring, NAMES, predictions=both, threads=threads).open()
     for shard in labels.shards:

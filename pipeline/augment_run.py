@@ -40,11 +40,11 @@ _LOOK_BATCH = 8
 
 
 def plan_source(pattern: str, out: str | None = None) -> tuple[Shard, ...]:
-    """The TFRecord shards that a pattern names. Raises UserError."""
+    """The shards that a pattern names. Raises UserError."""
     plan = cut(list_input(pattern, out))
-    if plan.kind != "tfrecord":
+    if not plan.is_examples:
         raise InputError(
-            f"{pattern} holds image files, expected TFRecord shards; make them by "
+            f"{pattern} holds image files, expected shards; make them by "
             f"`pixelmill pack --input {pattern} --output SHARDS`, masks come along"
         )
     return plan.shards
@@ -60,7 +60,7 @@ def augment(
     """Makes what a recipe asks for of some shards; goes on with what is in `out`.
 
     Args:
-        shards: TFRecord shards, as plan_source gives them.
+        shards: of examples, as plan_source gives them.
         out: folder, absolute (see transforms.paths).
         flags: may have overwrite, max_failed_fraction, max_pixels and threads; see flags.py.
         options: Beam's, of engine.pipeline_options; None for the usual local runner.
@@ -75,7 +75,7 @@ def augment(
     usual = {"overwrite": False, "max_failed_fraction": 0.01, "max_pixels": None, "threads": None}
     flags = argparse.Namespace(**{**usual, **vars(flags)})
     options = engine.pipeline_options([]) if options is None else options
-    plan = Plan(tuple(shards), "tfrecord")
+    plan = Plan(tuple(shards), shards[0].format)
     operator = make_operator(recipe, out, flags.max_pixels or MAX_PIXELS, flags.threads or 0)
     _check_first(plan, operator)
     identity = {
@@ -98,7 +98,7 @@ def augment(
     describe = verification.reference_describer(
         validation,
         DescribeOperator(
-            sink=Sink(os.path.join(out, REFERENCE), "images", as_files=True, columns=DESCRIBED),
+            sink=Sink(os.path.join(out, REFERENCE), "images", format="folder", columns=DESCRIBED),
             batch_size=_LOOK_BATCH,
             checks=Checks(),
             policy=operator.policy,
@@ -127,7 +127,7 @@ def make_operator(
     return AugmentOperator(
         recipe=recipe,
         fingerprint=recipe.fingerprint,
-        sink=Sink(out, "images", as_files=False, columns=COLUMNS),
+        sink=Sink(out, "images", format="tfrecord", columns=COLUMNS),
         have=read_have(balance.have, balance.by) if balance and balance.have else None,
         segmenter=_bind_segmenter(recipe.pseudo_label) if recipe.pseudo_label else None,
         generator=_bind_generator(recipe, out, threads) if recipe.generate else None,
@@ -142,7 +142,7 @@ def plan_validation(recipe: Recipe) -> Plan | None:
     if not recipe.filter.validation:
         return None
     shards = plan_source(",".join(recipe.filter.validation))
-    return Plan(shards, "tfrecord")
+    return Plan(shards, shards[0].format)
 
 
 def _bind_segmenter(wanted: PseudoLabel) -> Bound:
@@ -176,7 +176,7 @@ def _bind_generator(recipe: Recipe, out: str, threads: int) -> GenerateOperator:
     return GenerateOperator(
         model=bound.path,
         binding=binding,
-        sink=Sink(out, "images", as_files=False, columns=GENERATED),
+        sink=Sink(out, "images", format="tfrecord", columns=GENERATED),
         batch_size=wanted.batch_size,
         seed=recipe.seed,
         fingerprint=bound.fingerprint,

@@ -62,8 +62,8 @@ Pictures by a SavedModel: from noise and labels, or from pictures.
     --output_range=0,1 --output out/
 
 An item's picture depends on --seed, its number and its label alone: not on batches, workers or
-retries. OUT holds images/ (TFRecord shards with image/class/label, or with --as_files a folder of
-files by class), records/, metrics/, report.html and _SUCCESS, as for `pixelmill segment`."""
+retries. OUT holds images/ (shards with image/class/label, or files by class), records/, metrics/,
+report.html and _SUCCESS, as for `pixelmill segment`."""
 
 _PACK = """\
 Image files, with masks beside them if there are any, into TFRecord shards of equal size.

@@ -20,7 +20,8 @@ from models.shipped.digit_scenes import CLASS_NAMES, PHOTO_CREDITS, scene
 from pipeline import cli, run_files
 from transforms import storage
 from transforms.confusion import confusion_matrix, iou_per_class
-from transforms.tfrecord import BadRecord, read_records
+from transforms.formats.base import BadRecord
+from transforms.formats.tfrecord import read_records
 
 _SEED = 2026
 _SCENES_PER_SHARD = 24

@@ -20,7 +20,7 @@ from transforms.evaluate import EvaluateOperator, ScoreOperator
 from transforms.evaluation.encodings import Coding, Encoding
 from transforms.evaluation.scoring import COLUMNS, MOST_CLASSES, Scoring
 from transforms.inputs import Plan, cut, cut_images, pair_masks
-from transforms.listing import InputError, list_input
+from transforms.listing import FOLDER, InputError, list_input
 from transforms.partners import MaskSet, pair_name, write_index
 from transforms.segment import SegmentOperator
 from transforms.sink import Sink
@@ -144,7 +144,7 @@ def _masks_job(flags: argparse.Namespace, out: str) -> _Job:
         identity["predictions"] = jobs.input_identity(predictions.plan)
         identity["pair_by"] = "shard" if partners.by_shard else "key"
     operator = EvaluateOperator(
-        sink=Sink(out, "masks", as_files=True, columns=COLUMNS),
+        sink=Sink(out, "masks", format="folder", columns=COLUMNS),
         scoring=_scoring(flags, legend, bool(labels)),
         names=first,
         suffix=flags.label_suffix if labels else flags.prediction_suffix,
@@ -157,7 +157,7 @@ def _masks_job(flags: argparse.Namespace, out: str) -> _Job:
 
 
 def _model_job(flags: argparse.Namespace, out: str) -> _Job:
-    listing = list_input(flags.input, out)
+    listing = list_input(flags.input, out, flags.input_format)
     plan = cut(listing, flags.files_per_shard)
     names = FeatureNames(flags.image_feature, flags.key_feature)
     partners, prepare = None, None
@@ -180,8 +180,8 @@ def _model_job(flags: argparse.Namespace, out: str) -> _Job:
     jobs.check_first_record(plan, names)
     info, binding = jobs.bind_model(flags)
     legend = _legend(flags, "", Legend(binding.classes, binding.colors or ()))
-    as_files = plan.kind == "images" or not flags.write_masks
-    sink = Sink(out, "masks", as_files=as_files, columns=COLUMNS)
+    written = jobs.output_format(flags.output_format, plan) if flags.write_masks else FOLDER
+    sink = Sink(out, "masks", written, COLUMNS)
     policy = DecodePolicy(flags.max_pixels, flags.alpha)
     segmenting = SegmentOperator(
         model=info.path,
@@ -213,6 +213,8 @@ def _model_job(flags: argparse.Namespace, out: str) -> _Job:
         "write_masks": flags.write_masks,
         "precision": flags.precision,
     }
+    if flags.write_masks:
+        identity |= jobs.format_identity(sink, plan)
     return _Job(plan, operator, legend, identity, "", prepare)
 
 
@@ -248,18 +250,18 @@ def _partners(
     """The other set, and what makes it ready. Raises UserError."""
     names, suffix = named
     ours, theirs = ({shard.name for shard in p.shards} for p in (plan, other.plan))
-    both = plan.kind == other.plan.kind == "tfrecord"
+    both = plan.is_examples and other.plan.is_examples
     by_shard = both and (
         flags.pair_by == "shard" or (flags.pair_by == "auto" and bool(theirs) and theirs <= ours)
     )
     if flags.pair_by == "shard" and not (both and ours & theirs):
         raise UserError(
-            "--pair_by=shard: both sets must be TFRecord shards of the same names, but they are "
+            "--pair_by=shard: both sets must be shards of the same names, but they are "
             f"{min(ours)} and {min(theirs)}"
         )
     index = (
         os.path.join(out, run_files.PARTNERS_INDEX)
-        if other.plan.kind == "tfrecord" and not by_shard
+        if other.plan.is_examples and not by_shard
         else ""
     )
     if other.plan.kind == "images":

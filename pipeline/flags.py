@@ -19,6 +19,10 @@ from pipeline.flag_values import (
     words,
 )
 
+# as in transforms/formats/registry.py, which takes a while to import
+INPUT_FORMATS = ("tfrecord", "tar", "parquet", "folder")
+OUTPUT_FORMATS = ("tfrecord", "tar", "tar.gz", "parquet", "folder")
+
 
 def add_run_flags(command: argparse.ArgumentParser, input_required: bool = True) -> None:
     group = command.add_argument_group("input and output")
@@ -34,6 +38,14 @@ def add_run_flags(command: argparse.ArgumentParser, input_required: bool = True)
         action="store_true",
         help="put the results into a new folder below OUT, named by date and time (UTC); it is "
         "printed, and is the --output with which that run goes on",
+    )
+    add_input_format(group)
+    group.add_argument(
+        "--output_format",
+        choices=("auto", *OUTPUT_FORMATS),
+        default="auto",
+        help="of the shards that are written: TFRecord, WebDataset (tar, tar.gz), Parquet, or a "
+        "folder of files; default: the input's, and of pack, and without an input, tfrecord",
     )
     add_no_auth(group)
     group.add_argument(
@@ -60,6 +72,16 @@ def add_run_flags(command: argparse.ArgumentParser, input_required: bool = True)
     )
     add_verbose(group)
     launch_flags.add_flags(command)
+
+
+def add_input_format(group: Any) -> None:
+    group.add_argument(
+        "--input_format",
+        choices=("auto", *INPUT_FORMATS),
+        default="auto",
+        help="of the input's shards, whatever their names; folder: image files; default: by the "
+        "names",
+    )
 
 
 def add_no_auth(group: Any) -> None:
@@ -170,11 +192,6 @@ def add_generate_flags(command: argparse.ArgumentParser) -> None:
         type=positive,
         default=256,
         help="made and committed together, default 256",
-    )
-    group.add_argument(
-        "--as_files",
-        action="store_true",
-        help="a folder of files by class, instead of TFRecord shards; with --input: as the input",
     )
     group.add_argument("--image_format", choices=("png", "jpeg"), default="png")
     group.add_argument("--quality", type=percent, default=95, help="of a JPEG, default 95")

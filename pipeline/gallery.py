@@ -12,10 +12,10 @@ from pipeline.thumbnails import Cell, Found, failed_thumbnail, picture_and_mask,
 from transforms import storage
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
+from transforms.formats.base import BadRecord
 from transforms.inputs import Shard
-from transforms.sink import FEATURES, records_path
+from transforms.sink import FEATURES, is_written, read_written, records_path
 from transforms.sources import FeatureNames, Load, read_shard
-from transforms.tfrecord import BadRecord, read_records
 
 tf = import_tensorflow()
 
@@ -128,8 +128,8 @@ class Gallery:
         return {index: found[index][1] if index in found else gone for index in indices}
 
     def _made(self, shard: Shard, indices: Collection[int]) -> dict[int, Found]:
-        """Pictures that the run made, from a tree of files or a TFRecord shard."""
-        if storage.exists(os.path.join(self.out, "images", f"{shard.name}.tfrecord")):
+        """Pictures that the run made, from a tree of files or a shard."""
+        if is_written(self.out, "images", shard.name):
             written = self._written(shard, indices, "images")
             return {index: _packed_pair(features)[0] for index, features in written.items()}
         rows = self._rows(shard, ["output_name", "format"]).to_pylist()
@@ -138,11 +138,11 @@ class Gallery:
 
     def masks(self, shard: Shard, indices: Collection[int]) -> dict[int, Found]:
         """Encoded masks of OUT. Raises what reading them may raise."""
-        if not shard.is_tfrecord:
+        if not shard.is_examples and not is_written(self.out, "masks", shard.name):
             names = {i: f"masks/{shard.files[i].output_name}.png" for i in indices}
             return {i: read_file(self.out, name) for i, name in names.items()}
         feature = f"{FEATURES['masks']}/encoded"
-        gone = _unreadable(f"masks/{shard.name}.tfrecord has no mask for it")
+        gone = _unreadable(f"masks/{shard.name} has no mask for it")
         return {
             index: features if isinstance(features, Failure) else features.get(feature, gone)
             for index, features in self._written(shard, indices, "masks").items()
@@ -151,19 +151,18 @@ class Gallery:
     def _written(
         self, shard: Shard, indices: Collection[int], kind: str
     ) -> dict[int, dict[str, bytes] | Failure]:
-        """Bytes features of records in OUT/<kind>/<shard>.tfrecord, which has no failed ones."""
+        """Bytes features of records in the shard in OUT/<kind>, which has no failed ones."""
         found: dict[int, dict[str, bytes] | Failure] = {}
         try:
             at = self._positions(shard, indices)
-            with storage.open_read(os.path.join(self.out, kind, f"{shard.name}.tfrecord")) as file:
-                for position, data in enumerate(read_records(file)):
-                    if position in at:
-                        found[at[position]] = _bytes_features(data)
-                    if len(found) == len(indices):
-                        break
+            for position, data in enumerate(read_written(self.out, kind, shard.name)):
+                if position in at:
+                    found[at[position]] = _bytes_features(data)
+                if len(found) == len(indices):
+                    break
         except OSError as error:
             return dict.fromkeys(indices, _unreadable(str(error)))
-        gone = _unreadable(f"{kind}/{shard.name}.tfrecord has no such record")
+        gone = _unreadable(f"{kind}/{shard.name} has no such record")
         return {index: found.get(index, gone) for index in indices}
 
     def _positions(self, shard: Shard, indices: Collection[int]) -> dict[int, int]:

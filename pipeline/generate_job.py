@@ -37,7 +37,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     names = FeatureNames(flags.image_feature, flags.key_feature)
     plan = None
     if flags.input:
-        plan = plan_input(flags.input, flags.images_per_shard, out)
+        plan = plan_input(flags.input, flags.images_per_shard, out, flags.input_format)
         jobs.check_first_record(plan, names)
     info, binding = jobs.bind_model(flags, {"output.kind": "image"})
     if binding.takes_picture != (plan is not None):
@@ -66,12 +66,12 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             "leave it or them out"
         )
     if plan is not None:
-        as_files = plan.kind == "images"
+        written = jobs.output_format(flags.output_format, plan)
         operator: generate.GenerateOperator | translate.TranslateOperator = (
             translate.TranslateOperator(
                 model=info.path,
                 binding=binding,
-                sink=Sink(out, "images", as_files=as_files, columns=translate.COLUMNS),
+                sink=Sink(out, "images", written, translate.COLUMNS),
                 batch_size=batch_size,
                 fingerprint=info.fingerprint,
                 policy=masks,
@@ -85,12 +85,14 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             )
         )
         identity |= {"decode": dataclasses.asdict(masks), "features": names._asdict()}
+        identity |= jobs.format_identity(operator.sink, plan)
     else:
         plan = plan_generation(flags, binding)
+        written = jobs.output_format(flags.output_format, plan)
         operator = generate.GenerateOperator(
             model=info.path,
             binding=binding,
-            sink=Sink(out, "images", as_files=flags.as_files, columns=generate.COLUMNS),
+            sink=Sink(out, "images", written, generate.COLUMNS),
             batch_size=batch_size,
             seed=flags.seed,
             fingerprint=info.fingerprint,
@@ -100,7 +102,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             devices=jobs.device_options(flags),
             checks=checks,
         )
-        identity |= {"seed": flags.seed, "as_files": flags.as_files}
+        identity |= {"seed": flags.seed, "output_format": written}
     identity["checks"] = looked
     classes = binding.classes or (checks.verifier.binding.classes if checks.verifier else ())
     if reference is not None:

@@ -29,8 +29,8 @@ from transforms import pack, paths, segment, storage
 from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
-from transforms.inputs import Plan, cut, cut_images, pair_masks, plan_input
-from transforms.listing import InputError, list_input
+from transforms.inputs import IMAGES, ITEMS, Plan, cut, cut_images, pair_masks, plan_input
+from transforms.listing import AUTO, FOLDER, InputError, list_input
 from transforms.retry import RETRIES
 from transforms.shard_report import Totals
 from transforms.shard_work import Operator
@@ -44,7 +44,7 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
     out = places.check_places(flags)
-    plan = plan_input(flags.input, flags.files_per_shard, out)
+    plan = plan_input(flags.input, flags.files_per_shard, out, flags.input_format)
     names = FeatureNames(flags.image_feature, flags.key_feature)
     check_first_record(plan, names)
     info, binding = bind_model(flags)
@@ -58,7 +58,7 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     )
     if len(views) > 1:
         tiled["tta"] = list(flags.tta)
-    sink = Sink(out, "masks", as_files=plan.kind == "images", columns=segment.COLUMNS)
+    sink = Sink(out, "masks", output_format(flags.output_format, plan), segment.COLUMNS)
     operator = segment.SegmentOperator(
         model=info.path,
         binding=binding,
@@ -89,6 +89,7 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             "precision": flags.precision,
             "versions": {name: version(name) for name in ("tensorflow", "pillow")},
             **tiled,
+            **format_identity(sink, plan),
         },
         notes={"model": info.path, "input": flags.input, "devices": device_names()},
     )
@@ -100,15 +101,16 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     engine.set_logging(flags.verbose)
     options = engine.pipeline_options(beam_flags)
     out = places.check_places(flags)
-    listing = list_input(flags.input, out)
-    if cut(listing).kind == "tfrecord":
-        raise InputError(f"{flags.input} holds TFRecord files already; pack takes image files")
+    listing = list_input(flags.input, out, flags.input_format)
+    if cut(listing).is_examples:
+        raise InputError(f"{flags.input} holds shards already; pack takes image files")
     images, masks = pair_masks(listing.files)
     shards = tuple(cut_images(listing.root, images, flags.images_per_shard, masks))
     plan = Plan(shards, "images", listing.ignored)
     policy = DecodePolicy(flags.max_pixels)
+    written = "tfrecord" if flags.output_format == AUTO else flags.output_format
     operator = pack.PackOperator(
-        sink=Sink(out, "images", as_files=False, columns=pack.COLUMNS),
+        sink=Sink(out, "images", written, pack.COLUMNS),
         policy=policy,
         masks_expected=bool(masks),
         threads=flags.threads or 0,
@@ -119,10 +121,23 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             "input": input_identity(plan),
             "masks": len(masks),
             "max_pixels": policy.max_pixels,
+            **({} if written == "tfrecord" else {"output_format": written}),
         },
         notes={"input": flags.input},
     )
     return run_shards(run, plan, operator, flags, options)
+
+
+def output_format(asked: str, plan: Plan) -> str:
+    """The format of the shards that are written: as asked for, or by "auto" the input's."""
+    if asked != AUTO:
+        return asked
+    return {IMAGES: FOLDER, ITEMS: "tfrecord"}.get(plan.kind, plan.kind)
+
+
+def format_identity(sink: Sink, plan: Plan) -> dict[str, str]:
+    """What the identity of a run says of it: nothing where it is the input's."""
+    return {} if sink.format == output_format(AUTO, plan) else {"output_format": sink.format}
 
 
 def bind_model(
@@ -199,7 +214,7 @@ def _with_xla(binding: Binding) -> Binding:
 
 def check_first_record(plan: Plan, names: FeatureNames) -> None:
     """Reads one example, for a wrong feature name would fail all of them. Raises UserError."""
-    if plan.kind != "tfrecord":
+    if not plan.is_examples:
         return
     try:
         _, load = next(read_shard(plan.shards[0], names), (None, None))

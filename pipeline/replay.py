@@ -27,11 +27,13 @@ from transforms.augmentation.scene import Scene
 from transforms.augmentation.translating import TRANSLATE, SceneTranslator
 from transforms.clock import Clock
 from transforms.failures import Failure
+from transforms.formats.base import BadRecord
+from transforms.formats.registry import read_shard_file
 from transforms.inputs import Items, Shard
 from transforms.records import Encoded
+from transforms.shard_names import format_of
 from transforms.sink import FEATURES, picture_path, records_path
 from transforms.sources import read_shard
-from transforms.tfrecord import BadRecord, read_records
 
 tf = import_tensorflow()
 
@@ -172,10 +174,9 @@ def _stored(out: str, operator: AugmentOperator, shard: Shard, key: str) -> Any:
 
 
 def _examples(path: str) -> Iterator[Any]:
-    with storage.open_read(path) as file:
-        for data in read_records(file):
-            if not isinstance(data, BadRecord):
-                yield tf.train.Example.FromString(data).features.feature
+    for data in read_shard_file(path, format_of(path) or ""):
+        if not isinstance(data, BadRecord):
+            yield tf.train.Example.FromString(data).features.feature
 
 
 def _scenes(operator: AugmentOperator, shard: Shard, indices: set[int]) -> dict[int, Scene]:

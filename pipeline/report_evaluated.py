@@ -150,7 +150,7 @@ class EvaluatedGallery:
             images = {index: data for index, (_, data) in first.items()}
             if self._partners is None:
                 labels = self._labels_beside(shard, indices)
-        elif shard.is_tfrecord:
+        elif shard.is_examples:
             beside = read_some(shard, FeatureNames("image/encoded", gallery.names.key), indices)
             images = {i: data for i, (_, data) in beside.items() if isinstance(data, bytes)}
         if self._source is not None and not images:
@@ -188,7 +188,7 @@ class EvaluatedGallery:
         )
 
     def _labels_beside(self, shard: Shard, indices: Collection[int]) -> dict[int, Found]:
-        if shard.is_tfrecord:
+        if shard.is_examples:
             names = FeatureNames(self._identity["mask_feature"], self._gallery.names.key)
             return {index: data for index, (_, data) in read_some(shard, names, indices).items()}
         masks = {index: shard.files[index].mask for index in indices}
@@ -199,7 +199,7 @@ class EvaluatedGallery:
     ) -> dict[int, Found]:
         """Pictures that the run of the predictions read: of a shard of this name, or of files."""
         assert self._source is not None
-        if (twin := self._source.shards.get(shard.name)) is not None and twin.is_tfrecord:
+        if (twin := self._source.shards.get(shard.name)) is not None and twin.is_examples:
             return self._source.images(twin, first)
         names = {pair_name(key, suffix): index for index, (key, _) in first.items()}
         found: dict[int, Found] = {}

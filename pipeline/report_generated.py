@@ -13,11 +13,12 @@ from pipeline.gallery import Gallery, Place
 from pipeline.run_files import read_plan
 from pipeline.thumbnails import Cell, thumbnail
 from transforms import storage
+from transforms.formats.base import BadRecord
+from transforms.formats.tfrecord import read_records
 from transforms.guard import REFERENCE
 from transforms.inputs import Plan
 from transforms.observed import rejected_path
 from transforms.sink import records_path
-from transforms.tfrecord import BadRecord, read_records
 
 tf = import_tensorflow()
 

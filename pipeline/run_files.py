@@ -148,7 +148,7 @@ def accept_mended(out: str, run: Run, plan: Plan) -> None:
 def _names(plan: Plan) -> set[str]:
     shards = [(shard, file.path) for shard in plan.shards for file in shard.files]
     return {f"{shard.root}/{path}" for shard, path in shards} | {
-        shard.root for shard in plan.shards if shard.is_tfrecord
+        shard.root for shard in plan.shards if shard.is_examples
     }
 
 

@@ -141,7 +141,7 @@ def describe_operator(
 ) -> DescribeOperator:
     """The operator that looks at the reference of a run."""
     return DescribeOperator(
-        sink=Sink(os.path.join(out, REFERENCE), "images", as_files=True, columns=COLUMNS),
+        sink=Sink(os.path.join(out, REFERENCE), "images", format="folder", columns=COLUMNS),
         batch_size=batch_size,
         checks=dataclasses.replace(checks, reference=False),
         features=FeatureNames(flags.image_feature, flags.key_feature),

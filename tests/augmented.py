@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.augment_run import augment, plan_source
 from transforms.augmentation.recipe import Recipe, parse_recipe
-from transforms.tfrecord import read_records, write_record
+from transforms.formats.tfrecord import read_records, write_record
 
 Row = dict[str, Any]
 

@@ -99,7 +99,9 @@ def protocol_run(
     made = run_files.begin(out, made, plan, overwrite) or made
     legends.write_legend(out, ["a", "b"], [])
     reasons = frozenset(["truncated"]) if retry else frozenset()
-    sink = Sink(out, "masks", as_files, pa.schema([]), made.digest, reasons)
+    sink = Sink(
+        out, "masks", "folder" if as_files else "tfrecord", pa.schema([]), made.digest, reasons
+    )
 
     def do(shard: Any, clock: Any) -> Any:
         for record, load in read_shard(shard):

@@ -25,10 +25,10 @@ from PIL import Image
 
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import REASONS, Failure
+from transforms.formats.tfrecord import write_record
 from transforms.inputs import Shard
 from transforms.masks import decode_mask
 from transforms.sources import read_shard, tf
-from transforms.tfrecord import write_record
 
 MEMORY_BYTES = 1 << 30  # that a case may take, above what the process has after its imports
 CASE_S = 20  # a case that takes longer hangs

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from unicodedata import normalize
 
-from transforms.listing import InputError, Listing, list_input
-from transforms.shard_names import ShardName, is_tfrecord_name, shard_id
+from transforms.listing import AUTO, FOLDER, InputError, Listing, list_input
+from transforms.shard_names import EXTENSIONS, ShardName, format_of, shard_id
 
 FILES_PER_SHARD = 256
+IMAGES, ITEMS = "images", "items"  # kinds of plans that are not of files of examples
+_TFRECORD = "tfrecord"
 _MASK_SUFFIX = "_mask"
 _NAME_BYTES = 255  # of a file, on the usual file systems
 _STEM_LENGTH = 100  # of a shard's name, so that all names made from it fit a file system
@@ -69,8 +71,9 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """The unit of work: a TFRecord file, whose path is `root`; a list of image files below
-    `root`; or a number of items to be made. With a `part` only those records are worked on."""
+    """The unit of work: a file of examples, whose path is `root`, and its format; a list of image
+    files below `root`; or a number of items to be made. With a `part` only those records are
+    worked on."""
 
     name: str
     root: str
@@ -78,9 +81,11 @@ class Shard:
     files: tuple[ImageFile, ...] = ()
     items: Items | None = None
     part: Part | None = None
+    format: str = _TFRECORD
 
     @property
-    def is_tfrecord(self) -> bool:
+    def is_examples(self) -> bool:
+        """Whether it is one file of tf.Examples, or of what becomes ones."""
         return not self.files and self.items is None
 
     @property
@@ -101,6 +106,8 @@ class Shard:
             fields["files"] = [[f.path, f.output_name, f.size_bytes, f.mask] for f in self.files]
         if self.items is not None:
             fields["items"] = [self.items.first, self.items.labels]
+        if self.format != _TFRECORD:
+            fields["format"] = self.format
         return json.dumps(fields, ensure_ascii=True)
 
     @staticmethod
@@ -119,13 +126,18 @@ class Plan:
 
     Attributes:
         shards: their names are unique and safe as paths below OUT.
-        kind: "tfrecord", "images", or "items".
-        ignored: files below a folder that are neither images nor TFRecord files.
+        kind: IMAGES, ITEMS, or the format of its files of examples.
+        ignored: files below a folder that are neither images nor shards.
     """
 
     shards: tuple[Shard, ...]
     kind: str
     ignored: tuple[str, ...] = ()
+
+    @property
+    def is_examples(self) -> bool:
+        """Whether its shards are files of examples."""
+        return self.kind in EXTENSIONS
 
     @property
     def size_bytes(self) -> int:
@@ -148,8 +160,9 @@ class Plan:
         except (TypeError, AttributeError) as error:
             raise ValueError(f"it is no plan: {error}") from error
         if any(shard.items is not None for shard in shards):
-            return Plan(shards, "items")
-        return Plan(shards, "tfrecord" if all(s.is_tfrecord for s in shards) else "images")
+            return Plan(shards, ITEMS)
+        kinds = {shard.format if shard.is_examples else IMAGES for shard in shards}
+        return Plan(shards, IMAGES if IMAGES in kinds else min(kinds, default=_TFRECORD))
 
     def digest(self) -> str:
         """Changes when a file appears, disappears or changes its size."""
@@ -157,30 +170,28 @@ class Plan:
 
 
 def plan_input(
-    pattern: str, files_per_shard: int = FILES_PER_SHARD, out: str | None = None
+    pattern: str,
+    files_per_shard: int = FILES_PER_SHARD,
+    out: str | None = None,
+    input_format: str = AUTO,
 ) -> Plan:
     """Lists an input (see list_input) and cuts it into shards (see cut)."""
-    return cut(list_input(pattern, out), files_per_shard)
+    return cut(list_input(pattern, out, input_format), files_per_shard)
 
 
 def cut(listing: Listing, files_per_shard: int = FILES_PER_SHARD) -> Plan:
-    """Makes shards of a listing: a TFRecord file is one, images are cut by sorted path.
+    """Makes shards of a listing: a file of examples is one, images are cut by sorted path.
 
     Raises:
-        InputError: both kinds are there, or two shards would have one name.
+        InputError: several kinds are there, or two shards would have one name.
     """
     if files_per_shard < 1:
         raise InputError(f"--files_per_shard is {files_per_shard}, it must be at least 1")
-    records = [file for file in listing.files if _is_tfrecord(file[0])]
-    if not records:
+    kind = _kind(listing)
+    if kind == IMAGES:
         shards = tuple(cut_images(listing.root, listing.files, files_per_shard))
-        return Plan(shards, "images", listing.ignored)
-    if len(records) < len(listing.files):
-        other = next(path for path, _ in listing.files if not _is_tfrecord(path))
-        raise InputError(
-            f"the input has both TFRecord files ({records[0][0]}) and other files ({other}) "
-            f"below {listing.root}; name one kind, for example with a glob like '*.tfrecord'"
-        )
+        return Plan(shards, IMAGES, listing.ignored)
+    records = listing.files
     names = [shard_id(path) for path, _ in records]
     owner: dict[str, str] = {}
     for name, (path, _) in zip(names, records, strict=True):
@@ -191,10 +202,37 @@ def cut(listing: Listing, files_per_shard: int = FILES_PER_SHARD) -> Plan:
             raise InputError(f"{other} and {path} would both become shard {name}; name one")
     _check_paths([f"{name}.tfrecord" for name in names])
     shards = tuple(
-        Shard(name, f"{listing.root}/{path}", size)
+        Shard(name, f"{listing.root}/{path}", size, format=kind)
         for name, (path, size) in zip(names, records, strict=True)
     )
-    return Plan(shards, "tfrecord", listing.ignored)
+    return Plan(shards, kind, listing.ignored)
+
+
+def _kind(listing: Listing) -> str:
+    """The one kind of all files: as asked for, or by their names. Raises InputError."""
+    if listing.format != AUTO:
+        return IMAGES if listing.format == FOLDER else listing.format
+    first: dict[str, str] = {}
+    for path, _ in listing.files:
+        first.setdefault(format_of(os.path.basename(path)) or IMAGES, path)
+    if len(first) > 1:
+        (one, path), (other, another) = sorted(first.items(), key=lambda kind: kind[0] == IMAGES)[
+            :2
+        ]
+        raise InputError(
+            f"the input has both {_KINDS[one]} ({path}) and {_KINDS[other]} ({another}) below "
+            f"{listing.root}; name one kind, for example with a glob like '*.tfrecord', or by "
+            "--input_format"
+        )
+    return next(iter(first))
+
+
+_KINDS = {
+    IMAGES: "other files",
+    _TFRECORD: "TFRecord files",
+    "tar": "tar archives",
+    "parquet": "Parquet files",
+}
 
 
 def cut_images(
@@ -290,10 +328,6 @@ def _mask_stems(stem: str) -> list[str]:
     parts = stem.split("/")
     swapped = ["masks" if part == "images" else part for part in parts]
     return [stem + _MASK_SUFFIX, "/".join(swapped)]
-
-
-def _is_tfrecord(path: str) -> bool:
-    return is_tfrecord_name(os.path.basename(path))
 
 
 def _safe_stem(name: str) -> str:

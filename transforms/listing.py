@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from models.errors import UserError
 from transforms import paths, storage
-from transforms.shard_names import expand_at_count, is_tfrecord_name, split_at_count
+from transforms.shard_names import EXTENSIONS, expand_at_count, format_of, split_at_count
 
 IMAGE_EXTENSIONS = (
     *(".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 LIST_EXTENSION = ".list"
+AUTO, FOLDER = "auto", "folder"
 _MOST_LISTS = 8  # that name one another
 _THREADS = 16
 
@@ -29,21 +30,25 @@ class Listing:
     """Files found for an input: (path relative to root, size in bytes), sorted.
 
     `ignored` are other files below a folder, and links and pipes, which are never followed.
+    `format` is the one that was asked for, "auto" for what the names say.
     """
 
     root: str
     files: tuple[tuple[str, int], ...]
     ignored: tuple[str, ...] = ()
+    format: str = AUTO
 
 
-def list_input(pattern: str, out: str | None = None) -> Listing:
+def list_input(pattern: str, out: str | None = None, input_format: str = AUTO) -> Listing:
     """Finds the files that a pattern names.
 
     Args:
         pattern: a folder, a file, a glob ("**" for any depth), `name.tfrecord@10`, or several of
-            these joined by commas. A folder takes the images or TFRecord files below it; a glob
-            takes all that it matches. A file named *.list names files, see read_list.
+            these joined by commas. A folder takes the images or shards below it; a glob takes all
+            that it matches. A file named *.list names files, see read_list.
         out: where results go. What lies there is no input, or a second run would differ.
+        input_format: "tfrecord", "tar" or "parquet", whatever the names of files; "folder" for
+            image files; "auto" goes by the names.
 
     Raises:
         InputError: nothing found, or unreadable.
@@ -56,7 +61,7 @@ def list_input(pattern: str, out: str | None = None) -> Listing:
     ignored: list[str] = []
     for part in parts:
         try:
-            files, others = _list_one(part)
+            files, others = _list_one(part, input_format)
         except OSError as error:
             raise InputError(f"cannot read {error.filename or part}: {error.strerror}") from error
         found.update(files)
@@ -68,12 +73,12 @@ def list_input(pattern: str, out: str | None = None) -> Listing:
         found = outside
     root = paths.common_folder([fixed_folder(part) for part in parts])
     relative = sorted((paths.relative(path, root), size) for path, size in found.items())
-    return Listing(root, tuple(relative), tuple(ignored))
+    return Listing(root, tuple(relative), tuple(ignored), input_format)
 
 
-def _list_one(path: str) -> tuple[dict[str, int], list[str]]:
+def _list_one(path: str, input_format: str) -> tuple[dict[str, int], list[str]]:
     if storage.is_folder(path):
-        return _list_folder(path)
+        return _list_folder(path, input_format)
     if storage.is_file(path):
         if path.endswith(LIST_EXTENSION):
             return _list_listed(path), []
@@ -157,20 +162,29 @@ def _without_loops(paths: Iterable[str]) -> list[str]:
     return [p for p in found if home[os.path.realpath(os.path.dirname(p))] == os.path.dirname(p)]
 
 
-def _list_folder(path: str) -> tuple[dict[str, int], list[str]]:
+def _list_folder(path: str, input_format: str) -> tuple[dict[str, int], list[str]]:
     files = list(storage.list_files(path))
-    known = {
-        f"{path}/{name}": size
-        for name, size in files
-        if size >= 0 and (is_tfrecord_name(os.path.basename(name)) or _is_image_name(name))
-    }
+    kinds = {name: _kind(name) for name, size in files if size >= 0}
+    wanted = set(kinds.values()) - {None}
+    if input_format != AUTO:
+        wanted &= {input_format}
+    elif len(wanted) > 1:
+        wanted.discard("parquet")  # then a table that tells of the others, such as metadata.parquet
+    known = {f"{path}/{name}": size for name, size in files if kinds.get(name) in wanted}
     if not known:
+        extensions = " ".join(e for listed in EXTENSIONS.values() for e in listed)
+        asked = "" if input_format == AUTO else f" of --input_format={input_format}"
         raise InputError(
-            f"{path} holds {len(files)} files, but no images "
-            f"({' '.join(IMAGE_EXTENSIONS)}) and no TFRecord files (.tfrecord, "
-            ".tfrecord.gz); for other names give a glob, which takes all that it matches"
+            f"{path} holds {len(files)} files, but no images ({' '.join(IMAGE_EXTENSIONS)}) and no "
+            f"shards ({extensions}, also with .gz){asked}; for other names give a glob, which "
+            "takes all that it matches, and --input_format"
         )
     return known, [name for name, _ in files if f"{path}/{name}" not in known]
+
+
+def _kind(path: str) -> str | None:
+    """The format of a file below a folder, by its name."""
+    return FOLDER if is_image_name(path) else format_of(os.path.basename(path))
 
 
 def _numbered(base: str, count: int) -> Iterator[str]:
@@ -198,5 +212,5 @@ def fixed_folder(part: str) -> str:
     return path
 
 
-def _is_image_name(path: str) -> bool:
+def is_image_name(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in IMAGE_EXTENSIONS

@@ -8,9 +8,9 @@ from models.classifier import Seen
 from models.loading import import_tensorflow
 from transforms.attempts import Asked, Rejection
 from transforms.feature_state import FeatureCollector, Observation
+from transforms.formats.tfrecord import write_record
 from transforms.records import Encoded, Extras
 from transforms.sums import Sums, add
-from transforms.tfrecord import write_record
 
 tf = import_tensorflow()
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from transforms.inputs import Shard
 
-_EXTENSIONS = re.compile(r"\.(tfrecord|parquet|json|npz|png|jpeg)$")
+_EXTENSIONS = re.compile(r"\.(tfrecord|tar|tar\.gz|parquet|json|jsonl|npz|png|jpeg)$")
 _ITEM = re.compile(r"(?:.*/)?([0-9]{8,})")
 
 

@@ -33,13 +33,15 @@ from transforms.clock import Clock
 from transforms.commits import commit_path, read_commit
 from transforms.counters import merge_distributions
 from transforms.failures import Failure, Kept, Problem
+from transforms.formats.base import BadRecord
+from transforms.formats.registry import read_shard_file
 from transforms.inputs import Part, Shard
 from transforms.records import Record, Result
+from transforms.shard_names import format_of
 from transforms.shard_report import FileEntry, ShardReport, merge_highlights
 from transforms.sink import PictureRecords, ShardWriter, Sink, picture_path, records_path
 from transforms.sink_files import PictureFiles
 from transforms.sums import add, plain
-from transforms.tfrecord import BadRecord, read_records
 
 RETRIES = "retries"
 _REST = "rest_lost"
@@ -140,7 +142,7 @@ class RetryWriter(ShardWriter):
         assert old is not None, "only what was committed is kept"
         self._repeated += record.twice
         if old["status"] == "ok":
-            if self.shard.is_tfrecord and record.bytes_in != old["bytes_in"]:
+            if self.shard.is_examples and record.bytes_in != old["bytes_in"]:
                 raise self._other_input(f"other bytes in record {record.index}")
             self._old_pictures.keep(record, self._pictures)
             names = {"key": record.key, "source": record.source}
@@ -245,8 +247,7 @@ class _OldPictures:
 
 def _read_examples(sink: Sink, old: ShardReport) -> Iterator[bytes | BadRecord]:
     path = _checked(sink, old, picture_path(sink, old.shard))
-    with storage.open_read(path) as file:
-        yield from read_records(file)
+    yield from read_shard_file(path, format_of(path) or "")
 
 
 def _read_rows(sink: Sink, old: ShardReport) -> list[dict[str, Any]]:

@@ -12,14 +12,20 @@ import re
 from collections.abc import Iterator
 
 TFRECORD_EXTENSIONS = (".tfrecord", ".tfrecords", ".tfrec", ".tfr", ".record")
-_EXTENSION = "|".join(re.escape(extension) for extension in TFRECORD_EXTENSIONS)
+EXTENSIONS = {
+    "tfrecord": TFRECORD_EXTENSIONS,
+    "tar": (".tar", ".tgz"),
+    "parquet": (".parquet", ".pq"),
+}
+_FORMATS = {extension: name for name, listed in EXTENSIONS.items() for extension in listed}
+_EXTENSION = "|".join(re.escape(extension) for extension in _FORMATS)
 _SHARD = re.compile(
     rf"^(?P<stem>.+?)(?P<before>(?:{_EXTENSION})(?:\.gz)?)?"
     rf"-(?P<index>\d{{5,}})-of-(?P<count>\d{{5,}})"
     rf"(?P<after>(?:{_EXTENSION})?(?:\.gz)?)\Z",
     re.DOTALL,  # a file name may hold line breaks
 )
-_TFRECORD = re.compile(rf"(?:{_EXTENSION})(?:\.gz)?\Z")
+_KNOWN = re.compile(rf"({_EXTENSION})(?:\.gz)?\Z")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -61,9 +67,17 @@ def parse_shard_name(name: str) -> ShardName | None:
     return ShardName(match["stem"], int(match["index"]), int(match["count"]))
 
 
-def is_tfrecord_name(name: str) -> bool:
-    """Whether a file name says that it is a TFRecord file, plain or gzip."""
-    return _TFRECORD.search(name) is not None or parse_shard_name(name) is not None
+def format_of(name: str) -> str | None:
+    """The format that a file name says, a key of EXTENSIONS, plain or gzip; None for no shard.
+
+    A numbered name without an extension is a TFRecord file.
+    """
+    if (match := _KNOWN.search(name)) is not None:
+        return _FORMATS[match[1]]
+    match = _SHARD.match(name)
+    if match is None or parse_shard_name(name) is None:
+        return None
+    return _FORMATS[(match["before"] or ".tfrecord").removesuffix(".gz")]
 
 
 def shard_id(relative_path: str) -> str:
@@ -76,7 +90,7 @@ def shard_id(relative_path: str) -> str:
     """
     folder, slash, name = relative_path.rpartition("/")
     parsed = parse_shard_name(name)
-    return folder + slash + (str(parsed) if parsed else _TFRECORD.sub("", name))
+    return folder + slash + (str(parsed) if parsed else _KNOWN.sub("", name))
 
 
 def split_at_count(pattern: str) -> tuple[str, int] | None:
@@ -92,7 +106,7 @@ def expand_at_count(base: str, count: int) -> Iterator[tuple[str, ...]]:
         base: a path with or without an extension, `data/train.tfrecord`.
         count: number of shards, at least 1.
     """
-    match = _TFRECORD.search(base)
+    match = _KNOWN.search(base)
     extension = match[0] if match else ""
     stem = base[: len(base) - len(extension)]
     extensions = (extension,) if extension else ("", *TFRECORD_EXTENSIONS)

@@ -20,7 +20,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import google_crc32c
 import pyarrow as pa
@@ -32,12 +32,13 @@ from transforms.clock import Clock
 from transforms.commits import commit_path, read_commit, run_in
 from transforms.failures import Failure, Problem
 from transforms.features import feature_column
+from transforms.formats.base import BadRecord
+from transforms.formats.registry import FOLDER, WRITERS, read_shard_file
 from transforms.inputs import Shard
 from transforms.records import Encoded, Extras, Record, Result
 from transforms.shard_report import FileEntry, Highlights, ShardReport
 from transforms.sink_files import PictureFiles
 from transforms.sums import Sums, add, log_bin, plain
-from transforms.tfrecord import write_record
 
 tf = import_tensorflow()
 
@@ -64,8 +65,37 @@ _COMMON_COLUMNS = [
 
 
 def picture_path(sink: "Sink", shard_name: str) -> str:
-    """The TFRecord file of a shard, relative to OUT."""
-    return f"{sink.kind}/{shard_name}.tfrecord"
+    """The file of a shard's pictures, relative to OUT; of a sink that has one."""
+    return f"{sink.kind}/{shard_name}{WRITERS[sink.format].extension}"
+
+
+def read_written(root: str, kind: str, shard_name: str) -> Iterator[bytes | BadRecord]:
+    """The serialized tf.Examples of a shard that was written to OUT/<kind>, in whatever format.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+    """
+    if (found := _written(root, kind, shard_name)) is None:
+        path = os.path.join(root, kind, shard_name)
+        raise FileNotFoundError(errno.ENOENT, "there is no file of this shard, in any format", path)
+    yield from read_shard_file(*found)
+
+
+def is_written(root: str, kind: str, shard_name: str) -> bool:
+    """Whether there is something for `read_written`; else the shard is a part of a tree of files.
+
+    Raises OSError.
+    """
+    return _written(root, kind, shard_name) is not None
+
+
+def _written(root: str, kind: str, shard_name: str) -> tuple[str, str] | None:
+    """Path and format of a shard that was written."""
+    for name, form in WRITERS.items():
+        path = os.path.join(root, kind, f"{shard_name}{form.extension}")
+        if storage.is_file(path):
+            return path, name.removesuffix(".gz")
+    return None
 
 
 def records_path(shard_name: str) -> str:
@@ -79,8 +109,9 @@ class Sink:
 
     Attributes:
         root: OUT.
-        kind: what OUT is full of, "masks" or "images": the folder of TFRecord shards.
-        as_files: write a tree of picture files, OUT/<kind>/<output name>, instead of TFRecords.
+        kind: what OUT is full of, "masks" or "images": the folder of the shards.
+        format: of the shards, a key of WRITERS; or FOLDER for a tree of picture files,
+            OUT/<kind>/<output name>.
         columns: of the records file, after the common ones.
         run: which run OUT belongs to, see run_digest; "" outside of runs.
         retry: reasons for which failed records of committed shards are tried again.
@@ -88,10 +119,15 @@ class Sink:
 
     root: str
     kind: str
-    as_files: bool
+    format: str
     columns: pa.Schema
     run: str = ""
     retry: frozenset[str] = frozenset()
+
+    @property
+    def as_files(self) -> bool:
+        """Whether it writes picture files."""
+        return self.format == FOLDER
 
     def committed(self, shard: Shard) -> ShardReport | None:
         """The report of a shard that is committed, else None. Raises OSError, UserError."""
@@ -274,7 +310,7 @@ class ShardWriter:
 
 
 class PictureRecords:
-    """One TFRecord file of tf.Examples; grows under a temporary name."""
+    """One file of tf.Examples, in the format of the sink; grows under a temporary name."""
 
     def __init__(self, sink: Sink, shard: Shard, place: Callable[[str, str], str]) -> None:
         self._root = sink.root
@@ -282,18 +318,21 @@ class PictureRecords:
         self._place = place
         self._temporary = storage.temporary_path(sink.root, shard.name)
         self._file = _Measured(storage.open_new(self._temporary))
+        folder = os.path.dirname(self._temporary)
+        self._writer = WRITERS[sink.format].open_writer(cast(IO[bytes], self._file), folder)
 
     def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
-        write_record(self._file, _example(record, outputs))  # type: ignore[arg-type]
+        self.keep(_example(record, outputs))
 
     def keep(self, example: bytes) -> None:
         """Takes a serialized example as it is."""
-        write_record(self._file, example)  # type: ignore[arg-type]
+        self._writer.write(example)
 
     def fail(self, record: Record) -> None:
         """A failed record has no example."""
 
     def publish(self, may_replace: Callable[[], None]) -> list[FileEntry]:
+        self._writer.finish()
         self._file.sync()  # not closed yet: that would take its lock
         crc32c = f"{self._file.crc32c:08x}"
         path = self._place(self._path, crc32c)
@@ -306,13 +345,16 @@ class PictureRecords:
 
     def discard(self) -> None:
         try:
+            self._writer.close()
             self._file.close()
         finally:  # a full disk, where closing fails, is where it matters most
             storage.delete(self._temporary)
 
 
 class _Measured:
-    """A file for writing that knows the size and crc32c of what went through it."""
+    """A file for writing, front to back, that knows the size and crc32c of what went through it."""
+
+    closed = False
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -323,6 +365,12 @@ class _Measured:
         self.size_bytes += len(data)
         self.crc32c = google_crc32c.extend(self.crc32c, data)
         return self._file.write(data)
+
+    def tell(self) -> int:
+        return self.size_bytes
+
+    def flush(self) -> None:
+        """Done by `sync`."""
 
     def sync(self) -> None:
         storage.sync(self._file)

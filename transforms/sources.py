@@ -12,9 +12,10 @@ from google.protobuf.message import DecodeError
 from models.loading import import_tensorflow
 from transforms import storage
 from transforms.failures import Failure, Kept
+from transforms.formats.base import BadRecord
+from transforms.formats.registry import read_shard_file
 from transforms.inputs import Shard
 from transforms.records import Item, Record
-from transforms.tfrecord import BadRecord, read_records
 
 tf = import_tensorflow()
 
@@ -41,20 +42,20 @@ def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[I
     """Reads the records of a shard in their order; what cannot be read is a Failure in its place.
 
     Args:
-        shard: a TFRecord file of tf.Examples, or a list of image files.
+        shard: a file of examples in any format, or a list of image files.
         names: of the features that matter in a tf.Example.
 
     Records that are not in the shard's part, if it has one, come as Kept.
 
     Raises:
-        OSError: when a TFRecord file cannot be opened or read.
+        OSError: when a file of examples cannot be opened or read.
     """
     if shard.part is not None:
         for record, load in (
-            _read_examples(shard, names) if shard.is_tfrecord else file_items(shard)
+            _read_examples(shard, names) if shard.is_examples else file_items(shard)
         ):
             yield record, load if record.index in shard.part else Kept()
-    elif shard.is_tfrecord:
+    elif shard.is_examples:
         yield from _read_examples(shard, names)
     else:
         files = file_items(shard)
@@ -110,24 +111,23 @@ class FileLoad:
 def _read_examples(shard: Shard, names: FeatureNames) -> Iterator[Item[Load]]:
     keys = _UniqueKeys()
     file_name = os.path.basename(shard.root)
-    with storage.open_read(shard.root) as file:
-        for index, data in enumerate(read_records(file)):
-            if isinstance(data, BadRecord):
-                name, features = "", b""
-                reason = "rest_lost" if data.last else "bad_record"
-                load: Load | Failure = Failure("read", reason, data.message)
-            else:
-                name, features, load = _parse_example(data, names)
-            key, twice = keys.unique(name or f"{shard.name}/{index:08d}")
-            record = Record(
-                index=index,
-                key=key,
-                twice=twice,
-                source=f"{file_name}#{index}",
-                bytes_in=len(load.data) if isinstance(load, Loaded) else 0,
-                features=features,
-            )
-            yield record, load
+    for index, data in enumerate(read_shard_file(shard.root, shard.format)):
+        if isinstance(data, BadRecord):
+            name, features = "", b""
+            reason = "rest_lost" if data.last else "bad_record"
+            load: Load | Failure = Failure("read", reason, data.message)
+        else:
+            name, features, load = _parse_example(data, names)
+        key, twice = keys.unique(name or f"{shard.name}/{index:08d}")
+        record = Record(
+            index=index,
+            key=key,
+            twice=twice,
+            source=f"{file_name}#{index}",
+            bytes_in=len(load.data) if isinstance(load, Loaded) else 0,
+            features=features,
+        )
+        yield record, load
 
 
 @dataclasses.dataclass(frozen=True)

@@ -258,6 +258,12 @@ def copy(root: str, source: str, path: str, may_replace: Callable[[], None] = _y
         storage_local.delete(temporary)
 
 
+def copy_to(file: IO[bytes], target: IO[bytes]) -> None:
+    """Copies what is left of an open file to another, which then stands at its beginning."""
+    shutil.copyfileobj(file, target, _COPY_BYTES)
+    target.seek(0)
+
+
 def delete(path: str) -> None:
     """Deletes a file if it is there."""
     _backend(path).delete(path)

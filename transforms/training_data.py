@@ -260,7 +260,7 @@ def mask_bytes(shard: Shard, record: Record, mask_feature: str) -> bytes:
     Raises:
         Failure: there is none.
     """
-    if shard.is_tfrecord:
+    if shard.is_examples:
         features = tf.train.Example.FromString(record.features).features.feature
         name = mask_feature
         values = features[name].bytes_list.value if name in features else []
@@ -286,7 +286,7 @@ def mask_bytes(shard: Shard, record: Record, mask_feature: str) -> bytes:
 
 
 def _label(shard: Shard, record: Record, reading: Reading) -> tuple[int, str]:
-    if not shard.is_tfrecord:
+    if not shard.is_examples:
         folder = folder_name(shard.files[record.index].path)
         return reading.folders.index(folder), folder
     features = tf.train.Example.FromString(record.features).features.feature

@@ -6,16 +6,15 @@ import itertools
 import time
 from typing import Any
 
-from transforms import storage
 from transforms.augment import AugmentOperator
 from transforms.clock import Clock
 from transforms.counters import BATCH_SIZE, LATENCY
 from transforms.evaluate import EvaluateOperator, ScoreOperator
 from transforms.failures import Failure, Kept
+from transforms.formats.registry import read_shard_file
 from transforms.inputs import Items, Part, Plan, Shard
 from transforms.records import Extras
 from transforms.shard_work import Operator
-from transforms.tfrecord import read_records
 
 _BUDGET_S = 20.0  # after which nothing is measured again
 _SAMPLE = 64  # records of a TFRecord shard whose size is looked at
@@ -117,9 +116,8 @@ def count_images(plan: Plan) -> tuple[int, bool]:
         return plan.records, True
     shard = max(plan.shards, key=lambda s: s.size_bytes)
     sizes: list[int] = []
-    with storage.open_read(shard.root) as file:
-        for record in itertools.islice(read_records(file), _SAMPLE + 1):
-            sizes.append(_FRAMING_BYTES + (len(record) if isinstance(record, bytes) else 0))
+    for record in itertools.islice(read_shard_file(shard.root, shard.format), _SAMPLE + 1):
+        sizes.append(_FRAMING_BYTES + (len(record) if isinstance(record, bytes) else 0))
     if len(sizes) <= _SAMPLE:  # the whole shard, gzip or not
         if len(plan.shards) == 1:
             return len(sizes), True

@@ -19,10 +19,10 @@ from pipeline.run_files import RUN, read_plan, read_run
 from transforms import storage
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
+from transforms.formats.base import BadRecord
 from transforms.inputs import Shard
-from transforms.sink import FEATURES, records_path
+from transforms.sink import FEATURES, is_written, read_written, records_path
 from transforms.sources import FeatureNames, read_shard
-from transforms.tfrecord import BadRecord, read_records
 
 tf = import_tensorflow()
 
@@ -139,7 +139,8 @@ _Pair = tuple[int, str, str, bytes, bytes]
 def _segmented(source: Source, shard: Shard) -> Iterator[_Pair]:
     names = FeatureNames(**source.identity.get("features", {}))
     good = _good(source.out, shard)
-    masks = None if shard.files else _examples(source.out, "masks", shard)
+    written = is_written(source.out, "masks", shard.name)
+    masks = _examples(source.out, "masks", shard) if written else None
     for record, load in read_shard(shard, names):
         if record.index not in good:
             continue
@@ -180,13 +181,11 @@ def _good(out: str, shard: Shard) -> dict[int, str]:
 
 
 def _examples(out: str, kind: str, shard: Shard) -> Iterator[dict[str, bytes]]:
-    path = os.path.join(out, kind, f"{shard.name}.tfrecord")
-    with storage.open_read(path) as file:
-        for data in read_records(file):
-            if isinstance(data, BadRecord):
-                raise UserError(f"{path}: {data.message}; `pixelmill verify {out}`")
-            features = tf.train.Example.FromString(data).features.feature
-            yield {n: f.bytes_list.value[0] for n, f in features.items() if f.bytes_list.value}
+    for data in read_written(out, kind, shard.name):
+        if isinstance(data, BadRecord):
+            raise UserError(f"{kind}/{shard.name}: {data.message}; `pixelmill verify {out}`")
+        features = tf.train.Example.FromString(data).features.feature
+        yield {n: f.bytes_list.value[0] for n, f in features.items() if f.bytes_list.value}
 
 
 def _name(shard: Shard, index: int, key: str) -> str:

@@ -82,14 +82,14 @@ def _look_at(shard: Shard, known: Known | None, now_s: float) -> Source | None:
 
 def files_of(shard: Shard) -> list[str]:
     """Paths of all files that a shard is read from."""
-    if shard.is_tfrecord:
+    if shard.is_examples:
         return [shard.root]
     return [f"{shard.root}/{name}" for name in _names(shard)]
 
 
 def _names(shard: Shard) -> list[str]:
     """The same relative to the dataset, so that a dataset may move."""
-    if shard.is_tfrecord:
+    if shard.is_examples:
         return [shard.name]
     return [name for file in shard.files for name in (file.path, file.mask) if name]
 

@@ -57,7 +57,7 @@ def packed(photos: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{out}/images"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def segment(tiny_model: str) -> Segment:
     """Runs `pixelmill segment` with the tiny model in this process; returns the exit code."""
 

@@ -19,7 +19,7 @@ def folders(tmp_path: Path) -> dict[str, str]:
         "training": str(tmp_path / "made" / "images"),
     }
     good = blobs.export_generator(tmp_path / "good", "good")
-    more = ["--per_class=12", "--seed=4", "--as_files", f"--output={tmp_path / 'made'}"]
+    more = ["--per_class=12", "--seed=4", "--output_format=folder", f"--output={tmp_path / 'made'}"]
     assert cli.main(["generate", f"--model={good}", *_known(), *more]) == 0
     return found
 

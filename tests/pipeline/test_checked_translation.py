@@ -19,7 +19,7 @@ COUNT = 24
 @pytest.fixture
 def shards(tmp_path: Path) -> str:
     """Labelled blobs in shards; every third has the label of its neighbour."""
-    from transforms.tfrecord import write_record
+    from transforms.formats.tfrecord import write_record
 
     model = blobs.export_generator(tmp_path / "good", "good")
     make = tf.saved_model.load(model).signatures["serving_default"]
@@ -92,7 +92,9 @@ def test_files_are_labelled_by_their_folders(shards: str, tmp_path: Path) -> Non
     classes = f"--classes={','.join(blobs.CLASSES)}"
     common = ["generate", f"--model={generator}", "--output_range=0,255", classes]
     common += [f"--verifier={blobs.export_classifier(tmp_path / 'classifier')}"]
-    assert cli.main([*common, "--per_class=12", "--as_files", f"--output={folder}"]) == 0
+    assert (
+        cli.main([*common, "--per_class=12", "--output_format=folder", f"--output={folder}"]) == 0
+    )
     assert len(list((folder / "images" / "north_west").iterdir())) == 12
     with Image.open(folder / "images" / "north_west" / "00000000.png") as image:
         assert "trainedAlgorithmicMedia" in image.info["XML:com.adobe.xmp"]

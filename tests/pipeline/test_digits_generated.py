@@ -22,8 +22,8 @@ from models import shipped
 from models.shipped.digit_files import write_digits
 from pipeline import cli
 from transforms import generate
+from transforms.formats.tfrecord import read_records
 from transforms.shard_work import process_shard
-from transforms.tfrecord import read_records
 
 FOLDER = Path(shipped.__file__).parent
 GENERATOR, CLASSIFIER = (FOLDER / f"digits_{kind}" for kind in ("generator", "classifier"))

@@ -16,7 +16,7 @@ from support import content, metrics_of
 from models.loading import import_tensorflow
 from pipeline import cli, evaluate_flags
 from transforms.evaluation import bootstrap, encodings, overlap
-from transforms.tfrecord import write_record
+from transforms.formats.tfrecord import write_record
 
 CLASSES, IMAGES = ["ground", "tree", "rock", "house", "never"], 24
 
@@ -198,7 +198,7 @@ def test_any_cut_into_shards_gives_the_same_numbers(
 
 def _forget(shards, key):
     """Takes the record of a key out of its shard, as when a picture failed."""
-    from transforms.tfrecord import read_records
+    from transforms.formats.tfrecord import read_records
 
     for path in shards.iterdir():
         with path.open("rb") as file:

@@ -123,7 +123,7 @@ def test_pack_and_generate(
             name = f"p/{path.relative_to(tmp_path / 'packed')}"
             assert bucket.get(name) == path.read_bytes()
     bucket.upload(generator_model, "models/gan")
-    more = ["--count=20", "--output_range=-1,1", "--images_per_shard=8", "--as_files"]
+    more = ["--count=20", "--output_range=-1,1", "--images_per_shard=8", "--output_format=folder"]
     model = ["generate", "--model", generator_model, "--output", str(tmp_path / "made"), *more]
     assert cli.main(model) == 0
     model = ["generate", "--model", "gs://bucket/models/gan", "--output", "gs://bucket/made", *more]

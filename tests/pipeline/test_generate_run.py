@@ -17,7 +17,7 @@ from support import content, real_data, run_apart
 from models.binding import OtherInput
 from models.latents import latent
 from pipeline import cli, run_files
-from transforms.tfrecord import read_records
+from transforms.formats.tfrecord import read_records
 
 CLASSES = ("ant", "bee", "cow")
 NOISE = OtherInput("noise", "float32", (16,), True, "latent")
@@ -156,7 +156,12 @@ def test_a_folder_by_class(generate: Generate, tmp_path: Path) -> None:
     counts = tmp_path / "counts.yaml"
     counts.write_text("ant: 2\ncow: 3\n")
     out = tmp_path / "out"
-    arguments = [f"--per_class={counts}", "--as_files", "--image_format=jpeg", "--quality=80"]
+    arguments = [
+        f"--per_class={counts}",
+        "--output_format=folder",
+        "--image_format=jpeg",
+        "--quality=80",
+    ]
     assert generate(out, *arguments) == 0
     files = [path.relative_to(out / "images") for path in sorted(out.glob("images/*/*"))]
     assert Counter(path.parts[0] for path in files) == {"ant": 2, "cow": 3}

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline import cli, run_files
-from transforms.tfrecord import read_records
+from transforms.formats.tfrecord import read_records
 
 COLOURS = np.array([[10, 20, 30], [200, 90, 0], [0, 255, 128]], np.uint8)
 HW = (24, 36)

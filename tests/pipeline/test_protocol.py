@@ -243,7 +243,7 @@ def test_two_runs_at_once_both_end_and_every_shard_is_committed_once(
 
 def test_two_runs_at_once_on_gs(gcs: GcsServer, source: str) -> None:
     gcs.upload(source, "in")
-    expected = run_there(gcs, as_files=False)
+    expected = run_there(gcs, format="tfrecord")
     for number in range(3):
         gcs.delete_all("out/")
         arguments = ("gs://bucket/in", "gs://bucket/out", gcs.url, number)
@@ -277,9 +277,9 @@ class Zombie:
         plan = plan_input(source, 3, out)
         run = run_files.Run("segment", {"input": plan.digest(), "work": work})
         run_files.begin(out, run, plan, overwrite=False)
-        self._open = Sink(out, "masks", as_files, pa.schema([]), run.digest).open(
-            plan.shards[0], Clock()
-        )
+        self._open = Sink(
+            out, "masks", "folder" if as_files else "tfrecord", pa.schema([]), run.digest
+        ).open(plan.shards[0], Clock())
         self.writer = self._open.__enter__()
         for file in plan.shards[0].files:
             record = Record(0, file.path, file.path, output_name=file.output_name)
@@ -319,7 +319,7 @@ def test_a_zombie_changes_nothing(
         (first, *_) = [name for name, _ in reference if name.startswith("metrics/")]
         record = storage.read_bytes(f"{out}/{first}")
         storage.delete(f"{out}/{first}")  # not committed yet, when the zombie looks
-        zombie = Zombie(source, out, work, as_files=False)
+        zombie = Zombie(source, out, work, format="tfrecord")
         assert storage.create_once(out, first, record)
     else:
         zombie = Zombie(source, out, work, as_files)

@@ -25,13 +25,13 @@ from transforms import pack, segment
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
+from transforms.formats.tfrecord import write_record
 from transforms.inputs import ImageFile, Plan, Shard
 from transforms.png import encode_png
 from transforms.records import Encoded, Record, Result
 from transforms.shard_report import ShardReport, Totals
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
-from transforms.tfrecord import write_record
 
 HOSTILE = "<script>alert(1)</script>\"' onerror=x"
 HEIGHT, WIDTH = 30, 40
@@ -160,7 +160,7 @@ def _finish(out: Path, reports: list[ShardReport]) -> None:
 
 
 def _begin(out: Path, run: run_files.Run, shards: list[Shard]) -> None:
-    kind = "tfrecord" if all(shard.is_tfrecord for shard in shards) else "images"
+    kind = "tfrecord" if all(shard.is_examples for shard in shards) else "images"
     run_files.begin(str(out), run, Plan(tuple(shards), kind), overwrite=False)
 
 
@@ -169,7 +169,9 @@ def _segmented(out: Path, shards: list[Shard], size: int) -> None:
     run = _run("segment", model={"fingerprint": "0123456789abcdef", "kind": "logits"})
     _begin(out, run, shards)
     legends.write_legend(str(out), ["ground", HOSTILE, "never"], ["#000000", "#ff0000", "#00ff00"])
-    sink = Sink(str(out), "masks", not shards[0].is_tfrecord, segment.COLUMNS)
+    sink = Sink(
+        str(out), "masks", "tfrecord" if shards[0].is_examples else "folder", segment.COLUMNS
+    )
     reports = []
     for number, shard in enumerate(shards):
         with sink.open(shard, Clock()) as writer:
@@ -327,7 +329,7 @@ def test_pack(tmp_path: Path, with_masks: bool) -> None:
     shards = _file_shards(tmp_path / "in", count=1, size=3)
     run = _run("pack")
     _begin(tmp_path / "out", run, shards)
-    sink = Sink(str(tmp_path / "out"), "images", False, pack.COLUMNS)
+    sink = Sink(str(tmp_path / "out"), "images", "tfrecord", pack.COLUMNS)
     with sink.open(shards[0], Clock()) as writer:
         for i, file in enumerate(shards[0].files):
             outputs = {"images": Encoded(_picture(i), "png")}

@@ -249,5 +249,5 @@ def test_what_fails_again_leaves_the_shard_as_it_is(source: str, before: Path) -
 def test_other_reasons_are_left_alone(source: str, before: Path) -> None:
     plan = read_plan(str(before))
     old = read_commit(str(before), plan.shards[1].name)
-    sink = Sink(str(before), "masks", False, pa.schema([]), "", frozenset(["timeout"]))
+    sink = Sink(str(before), "masks", "tfrecord", pa.schema([]), "", frozenset(["timeout"]))
     assert process_shard(plan.shards[1], pytest.fail, sink) == old  # no work is asked for

@@ -49,7 +49,7 @@ def committed_run(root: Path, count: int) -> PackOperator:
             clock={"microseconds": {"model": 5}},
         )
         (root / "out" / commit_path(name)).write_bytes(report.to_json())
-    sink = Sink(str(root / "out"), "images", as_files=False, columns=COLUMNS)
+    sink = Sink(str(root / "out"), "images", format="tfrecord", columns=COLUMNS)
     return PackOperator(sink, DecodePolicy(1000), masks_expected=False, threads=1)
 
 
@@ -121,7 +121,7 @@ def test_the_graph_does_not_grow_with_the_plan(tmp_path: Path) -> None:
         plan = tmp_path / f"{count}.jsonl"
         shards = tuple(Shard(f"s-{i}", f"gs://b/s-{i}.tfrecord", 10) for i in range(count))
         plan.write_text(Plan(shards, "tfrecord").to_lines())
-        sink = Sink(str(tmp_path), "images", as_files=False, columns=COLUMNS)
+        sink = Sink(str(tmp_path), "images", format="tfrecord", columns=COLUMNS)
         operator = PackOperator(sink, DecodePolicy(1000), masks_expected=False)
         pipeline = beam.Pipeline("FnApiRunner")
         _ = pipeline | ReadPlan(str(plan)) | ProcessShards(operator) | MergeReports()

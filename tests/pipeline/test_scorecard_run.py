@@ -18,7 +18,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from support import content, run_apart
 
 from pipeline import cli, run_files
-from transforms.tfrecord import read_records
+from transforms.formats.tfrecord import read_records
 
 
 class World(NamedTuple):

@@ -14,7 +14,7 @@ from support import CLASSES, Segment, commits, content
 
 from pipeline import run_files
 from transforms import sink, storage
-from transforms.tfrecord import read_records
+from transforms.formats.tfrecord import read_records
 
 
 def plain_loop(path: Path, model: str) -> np.ndarray:

@@ -270,7 +270,7 @@ def test_a_generator_of_labelled_shards(
     said = capsys.readouterr().out
     assert "To run it:" in said and "pixelmill generate --per_class=100" in said
     made = ["generate", "--model", str(tmp_path / "out" / "model"), "--per_class", "3"]
-    assert cli.main([*made, "--as_files", "--output", str(tmp_path / "made")]) == 0
+    assert cli.main([*made, "--output_format=folder", "--output", str(tmp_path / "made")]) == 0
     for path in (tmp_path / "made" / "images").rglob("*.png"):
         with Image.open(path) as image:
             assert (image.mode, image.size) == ("RGB", (8, 12))

@@ -61,7 +61,7 @@ class Tiny:
 
 @pytest.fixture
 def operator(tmp_path):
-    sink = Sink(str(tmp_path / "out"), "masks", False, pa.schema([]))
+    sink = Sink(str(tmp_path / "out"), "masks", "tfrecord", pa.schema([]))
     return Tiny(sink, log=str(tmp_path / "worked.txt"))
 
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from transforms import storage
 from transforms.failures import Failure
+from transforms.formats.tfrecord import masked_crc32c, read_records, write_record
 from transforms.inputs import Shard, folded, output_names, plan_input
 from transforms.listing import InputError
 from transforms.records import Encoded, Result
 from transforms.shard_work import process_shard
 from transforms.sink import Sink
 from transforms.sources import read_shard
-from transforms.tfrecord import masked_crc32c, read_records, write_record
 
 NAMES = [
     "../../escaped.png",
@@ -88,7 +88,7 @@ def outside(folder):
 def check_keys(folder, keys):
     shard = hostile_shard(folder, keys)
     before = outside(folder)
-    sink = Sink(str(folder / "out"), "masks", False, pa.schema([]))
+    sink = Sink(str(folder / "out"), "masks", "tfrecord", pa.schema([]))
     report = process_shard(shard, lambda: copy_bytes, sink)
     assert report.error is None
     assert report.read == len(keys) == report.written + report.failed
@@ -218,7 +218,7 @@ def measured(code: str, *arguments: str) -> int:
 
 READ = """
 import sys
-from transforms.tfrecord import read_records, BadRecord
+from transforms.formats.tfrecord import read_records, BadRecord
 before = p()
 with open(sys.argv[1], "rb") as file:
     found = [r for r in read_records(file) if isinstance(r, BadRecord)]

@@ -70,7 +70,7 @@ def test_a_folder_of_tfrecord_files(tmp_path):
     plan = plan_input(str(tmp_path))
     assert plan.kind == "tfrecord"
     assert shard_names(plan) == ["train-00001-of-00002", "train-00000-of-00002", "x/all"]
-    assert all(os.path.isfile(shard.root) and shard.is_tfrecord for shard in plan.shards)
+    assert all(os.path.isfile(shard.root) and shard.is_examples for shard in plan.shards)
 
 
 def test_other_files_of_a_folder_are_ignored_and_told(tmp_path):
@@ -292,7 +292,7 @@ def test_an_output_name_that_another_image_needs_is_refused():
 
 @given(st.lists(st.builds(Shard, NAMES, NAMES, SIZES, st.lists(IMAGES, max_size=3).map(tuple))))
 def test_a_plan_comes_back_from_its_lines(shards):
-    kind = "tfrecord" if all(shard.is_tfrecord for shard in shards) else "images"
+    kind = "tfrecord" if all(shard.is_examples for shard in shards) else "images"
     plan = Plan(tuple(shards), kind)
     text = plan.to_lines()
     assert text.isascii() and text.count("\n") == len(shards)

@@ -161,7 +161,9 @@ def folder(tmp_path):
 
 def run(tmp_path, shard, threads=3, **settings):
     out = tmp_path / f"out{threads}"
-    operator = PackOperator(Sink(str(out), "images", False, COLUMNS), threads=threads, **settings)
+    operator = PackOperator(
+        Sink(str(out), "images", "tfrecord", COLUMNS), threads=threads, **settings
+    )
     report = process_shard(shard, operator.open, operator.sink)
     path = out / f"images/{shard.name}.tfrecord"
     records = [
@@ -213,7 +215,7 @@ def test_threads_do_not_change_a_byte(tmp_path, folder):
 
 def test_the_clock_knows_the_stages(folder, tmp_path):
     clock = Clock()
-    operator = PackOperator(Sink(str(tmp_path / "o"), "images", False, COLUMNS), threads=2)
+    operator = PackOperator(Sink(str(tmp_path / "o"), "images", "tfrecord", COLUMNS), threads=2)
     assert len(list(operator.open()(folder, clock))) == 7
     spent = clock.microseconds()
     assert spent["read"] > 0 and spent["decode"] > 0 and spent["model"] == 0

@@ -4,11 +4,11 @@ import pytest
 from PIL import Image
 
 from models.loading import import_tensorflow
+from transforms.formats.tfrecord import write_record
 from transforms.inputs import plan_input
 from transforms.listing import InputError
 from transforms.partners import MaskSet, Partners, pair_name, write_index
 from transforms.sources import FeatureNames
-from transforms.tfrecord import write_record
 
 NAMES = FeatureNames("mask", "key")
 

@@ -96,7 +96,7 @@ def folder_of(tmp_path, pictures):
 
 
 def operator_at(out, **settings):
-    sink = Sink(str(out), "masks", settings.pop("as_files", True), COLUMNS)
+    sink = Sink(str(out), "masks", settings.pop("format", "folder"), COLUMNS)
     defaults = {"model": "fake", "binding": None, "sink": sink, "batch_size": 4, "threads": 3}
     return SegmentOperator(**{**defaults, **settings})
 
@@ -267,7 +267,7 @@ def test_the_number_of_threads_changes_no_byte_and_no_batch(tmp_path):
     for threads in (1, 6):
         segmenter = FakeSegmenter()
         out = tmp_path / f"out{threads}"
-        report, _ = run(shard, out, segmenter, threads=threads, as_files=False)
+        report, _ = run(shard, out, segmenter, threads=threads, format="tfrecord")
         outcomes.append((sorted(segmenter.calls), dataclasses.replace(report, clock={})))
     assert outcomes[0] == outcomes[1]
 

@@ -8,7 +8,7 @@ from transforms.shard_names import (
     TFRECORD_EXTENSIONS,
     ShardName,
     expand_at_count,
-    is_tfrecord_name,
+    format_of,
     parse_shard_name,
     shard_id,
     split_at_count,
@@ -16,7 +16,7 @@ from transforms.shard_names import (
 
 STEMS = st.text(
     st.characters(blacklist_categories=("Cs",), blacklist_characters="/\0"), min_size=1, max_size=20
-).filter(lambda stem: not is_tfrecord_name(stem))
+).filter(lambda stem: format_of(stem) is None)
 EXTENSIONS = st.sampled_from(
     ["", *TFRECORD_EXTENSIONS, *(extension + ".gz" for extension in TFRECORD_EXTENSIONS)]
 )
@@ -33,7 +33,7 @@ def shard_names(draw):
 def test_every_spelling_is_parsed_back_to_the_same_shard(shard, extension):
     for spelling in shard.spellings(extension):
         assert parse_shard_name(spelling) == shard
-        assert is_tfrecord_name(spelling)
+        assert format_of(spelling) == "tfrecord"
         assert shard_id(f"some/folder/{spelling}") == f"some/folder/{shard}"
 
 
@@ -105,7 +105,7 @@ def test_ids_drop_the_extension_and_keep_the_folder(path, expected):
 
 @pytest.mark.parametrize("name", ["photo.jpg", "tfrecord", "a.tfrecord.png", "a.gz", "a.records"])
 def test_what_is_not_called_a_tfrecord_file(name):
-    assert not is_tfrecord_name(name)
+    assert format_of(name) is None
 
 
 def test_at_count_is_split_at_its_last_sign():

@@ -34,7 +34,9 @@ def run(tmp_path, errors):
                 raise errors.pop(0)
             yield Record(int(file.path[0]), file.path, ""), Result({}, {}, {})
 
-    report = process_shard(SHARD, lambda: work, Sink(str(tmp_path), "masks", True, pa.schema([])))
+    report = process_shard(
+        SHARD, lambda: work, Sink(str(tmp_path), "masks", "folder", pa.schema([]))
+    )
     return report, len(attempts)
 
 

@@ -26,7 +26,7 @@ BROKEN = Failure("decode", "truncated", "made to fail")
 
 
 def sink_at(tmp_path, as_files=False, kind="masks"):
-    return Sink(str(tmp_path / "out"), kind, as_files, COLUMNS)
+    return Sink(str(tmp_path / "out"), kind, "folder" if as_files else "tfrecord", COLUMNS)
 
 
 def features(**values):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from transforms import sources
 from transforms.failures import Failure
+from transforms.formats.tfrecord import write_record
 from transforms.inputs import ImageFile, Shard, plan_input
 from transforms.sources import FeatureNames, read_shard
-from transforms.tfrecord import write_record
 
 
 def example(**features):

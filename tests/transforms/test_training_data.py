@@ -10,9 +10,9 @@ from models.errors import UserError
 from models.loading import import_tensorflow
 from transforms import training_data
 from transforms.decode import decode
+from transforms.formats.tfrecord import write_record
 from transforms.inputs import Plan, cut, cut_images, pair_masks
 from transforms.listing import list_input
-from transforms.tfrecord import write_record
 from transforms.training_checks import check_survey, not_validated, usual_size_hw
 from transforms.training_data import Reading, Survey, TrainingSet
 

@@ -155,7 +155,7 @@ class Odd:
 
 
 def test_work_that_cannot_be_pickled_is_named(photos: str, tmp_path: Any) -> None:
-    sink = Sink(str(tmp_path / "out"), "masks", True, segment.COLUMNS)
+    sink = Sink(str(tmp_path / "out"), "masks", "folder", segment.COLUMNS)
     options = engine.pipeline_options([])
     found = check("segment", plan_input(photos), Odd(sink, (n for n in range(3))), 0.1, options)
     (problem,) = found.problems

@@ -202,7 +202,7 @@ def run_shard(tmp_path, built_model, images, name="out", **settings):
         path.write_bytes(image) if isinstance(image, bytes) else Image.fromarray(image).save(path)
         files.append(ImageFile(path.name, str(index), path.stat().st_size))
     shard = Shard("in-00000-of-00001", str(root), 1, tuple(files))
-    sink = Sink(str(tmp_path / name), "masks", True, COLUMNS)
+    sink = Sink(str(tmp_path / name), "masks", "folder", COLUMNS)
     operator = SegmentOperator(*built_model, sink, 3, threads=2, **settings)
     work = operator.open()
     report = process_shard(shard, lambda: work, sink)

@@ -10,7 +10,6 @@ damaged, or too large to be held in memory, is skipped; a damaged length ends th
 behind it can be trusted.
 """
 
-import dataclasses
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,20 +17,13 @@ from typing import IO
 
 import google_crc32c
 
-MAX_RECORD_BYTES = 1 << 28
-_GZIP_MAGIC = b"\x1f\x8b"
+from transforms.formats.base import MAX_RECORD_BYTES, BadRecord, ExampleWriter
+from transforms.formats.unpacked import Unpacked, skip, unpacked
+
+EXTENSION = ".tfrecord"
 _MASK_DELTA = 0xA282EAD8
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
-_CHUNK_BYTES = 1 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class BadRecord:
-    """A record that could not be read, and why. `last` when nothing after it can be read."""
-
-    message: str
-    last: bool
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -53,8 +45,7 @@ def read_records(file: IO[bytes]) -> Iterator[bytes | BadRecord]:
     Raises:
         OSError: when the storage fails, not when the content is bad.
     """
-    magic = file.read(2)
-    stream = _Gunzip(magic, file) if magic == _GZIP_MAGIC else _Plain(magic, file)
+    stream = unpacked(file)
     number = 0
     try:
         while header := stream.read(_HEADER.size):
@@ -67,7 +58,7 @@ def read_records(file: IO[bytes]) -> Iterator[bytes | BadRecord]:
         yield BadRecord(f"record {number}: the gzip stream is damaged ({error})", last=True)
 
 
-def _read_record(stream: "_Plain | _Gunzip", header: bytes, number: int) -> bytes | BadRecord:
+def _read_record(stream: Unpacked, header: bytes, number: int) -> bytes | BadRecord:
     if len(header) < _HEADER.size:
         return BadRecord(f"record {number}: the file ends within the record's length", last=True)
     length, length_crc = _HEADER.unpack(header)
@@ -78,9 +69,7 @@ def _read_record(stream: "_Plain | _Gunzip", header: bytes, number: int) -> byte
             last=True,
         )
     if length > MAX_RECORD_BYTES:
-        missing = length + _FOOTER.size
-        while missing and (part := stream.read(min(missing, _CHUNK_BYTES))):
-            missing -= len(part)
+        missing = length + _FOOTER.size - skip(stream, length + _FOOTER.size)
         lost = "; the file ends within it" if missing else ""
         return BadRecord(
             f"record {number} has {length} bytes, more than the {MAX_RECORD_BYTES} allowed{lost}",
@@ -109,52 +98,24 @@ def write_record(file: IO[bytes], data: bytes) -> None:
     file.write(_FOOTER.pack(masked_crc32c(data)))
 
 
-class _Plain:
-    """Reads exactly n bytes, or fewer at the end. Never allocates more than the file holds."""
+# the interface of formats, see base.py
+read_examples = read_records
 
-    def __init__(self, begin: bytes, file: IO[bytes]) -> None:
-        self._begin = begin
+
+class _Writer:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
-    def read(self, size: int) -> bytes:
-        data, self._begin = self._begin[:size], self._begin[size:]
-        if len(data) + _CHUNK_BYTES >= size:
-            return data + self._file.read(size - len(data)) if data else self._file.read(size)
-        parts = [data]
-        missing = size - len(data)
-        while missing and (part := self._file.read(min(missing, 16 * _CHUNK_BYTES))):
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
+    def write(self, example: bytes) -> None:
+        write_record(self._file, example)
+
+    def finish(self) -> None:
+        """Nothing ends a TFRecord file."""
+
+    def close(self) -> None:
+        """Nothing was put aside."""
 
 
-class _Gunzip:
-    """The same for a gzip stream, several members included, inflated by chunks of bounded size."""
-
-    def __init__(self, begin: bytes, file: IO[bytes]) -> None:
-        self._file = file
-        self._raw = begin
-        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        self._ready = bytearray()
-
-    def read(self, size: int) -> bytes:
-        while len(self._ready) < size and self._inflate_more():
-            pass
-        with memoryview(self._ready) as ready:
-            data = bytes(ready[:size])
-        del self._ready[:size]
-        return data
-
-    def _inflate_more(self) -> bool:
-        if self._inflate.eof:
-            self._raw = self._inflate.unused_data or self._file.read(_CHUNK_BYTES)
-            if not self._raw:
-                return False
-            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        self._raw = self._raw or self._file.read(_CHUNK_BYTES)
-        data = self._inflate.decompress(self._raw, _CHUNK_BYTES)
-        if not (data or self._raw or self._inflate.eof):
-            raise zlib.error("it was cut: the file ends before the stream does")
-        self._raw = self._inflate.unconsumed_tail
-        self._ready += data
-        return True
+def open_writer(file: IO[bytes], scratch: str) -> ExampleWriter:
+    """See ShardFormat."""
+    return _Writer(file)

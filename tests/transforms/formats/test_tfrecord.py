@@ -10,8 +10,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import tfrecord
-from transforms.tfrecord import BadRecord, masked_crc32c, read_records, write_record
+from transforms.formats import tfrecord, unpacked
+from transforms.formats.tfrecord import BadRecord, masked_crc32c, read_records, write_record
 
 RECORDS = [b"first", b"", b"x" * 300, b"\0" * 17, "snow ☃".encode(), b"last"]
 FRAME_BYTES = 16
@@ -170,7 +170,7 @@ def test_a_length_beyond_the_file_is_a_cut_file_and_allocates_nothing():
 @pytest.mark.parametrize("extra", [-1, 0, 1, 12])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_records_around_and_above_the_chunk_size(monkeypatch, extra, compressed):
-    monkeypatch.setattr(tfrecord, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(unpacked, "_CHUNK_BYTES", 64)
     rng = random.Random(2)
     sizes = [64 + extra, 3, 64 * 16 + extra, 64 * 40 + extra, 0, 5]
     records = [rng.randbytes(size) for size in sizes]
@@ -193,15 +193,15 @@ def test_several_gzip_members_are_one_stream():
 
 
 def test_several_gzip_members_across_tiny_chunks(monkeypatch):
-    monkeypatch.setattr(tfrecord, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(unpacked, "_CHUNK_BYTES", 7)
     data = b"".join(gzip.compress(framed([record])) for record in RECORDS)
     assert read(data) == RECORDS
 
 
 def test_a_huge_claim_in_a_gzip_bomb_inflates_one_piece_only(monkeypatch):
-    monkeypatch.setattr(tfrecord, "_CHUNK_BYTES", 1 << 12)
+    monkeypatch.setattr(unpacked, "_CHUNK_BYTES", 1 << 12)
     bomb = gzip.compress(header(1 << 40) + bytes(1 << 22), 9)
-    stream = tfrecord._Gunzip(b"", io.BytesIO(bomb))
+    stream = unpacked.Gunzip(b"", io.BytesIO(bomb))
     stream.read(12)
     assert len(stream._ready) <= 1 << 12
     (bad,) = read(bomb)
