@@ -19,7 +19,7 @@ from transforms.decode import DecodePolicy
 from transforms.evaluate import EvaluateOperator, ScoreOperator
 from transforms.evaluation.encodings import Coding, Encoding
 from transforms.evaluation.scoring import COLUMNS, MOST_CLASSES, Scoring
-from transforms.inputs import Plan, cut, cut_images, pair_masks
+from transforms.inputs import Plan, cut, plan_images
 from transforms.listing import FOLDER, InputError, list_input
 from transforms.partners import MaskSet, pair_name, write_index
 from transforms.segment import SegmentOperator
@@ -169,14 +169,12 @@ def _model_job(flags: argparse.Namespace, out: str) -> _Job:
         partners, prepare = _partners(flags, out, labels, plan, (feature, flags.label_suffix))
         identity["labels"] = jobs.input_identity(labels.plan)
     elif plan.kind == "images":
-        images, masks = pair_masks(listing.files)
-        if not masks:
+        plan = plan_images(listing, flags.files_per_shard, pair=True)
+        if not plan.masks:
             raise InputError(
                 f"no image of {flags.input} has a mask beside it (images/a.jpg and masks/a.png, or "
                 "a.jpg and a_mask.png); name the labels by --labels"
             )
-        shards = tuple(cut_images(listing.root, images, flags.files_per_shard, masks))
-        plan = Plan(shards, "images", plan.ignored)
     jobs.check_first_record(plan, names)
     info, binding = jobs.bind_model(flags)
     legend = _legend(flags, "", Legend(binding.classes, binding.colors or ()))

@@ -11,10 +11,11 @@ from models.loading import import_tensorflow
 from pipeline.thumbnails import Cell, Found, failed_thumbnail, picture_and_mask, thumbnail
 from transforms import storage
 from transforms.decode import DecodePolicy
+from transforms.examples import FEATURES
 from transforms.failures import Failure
 from transforms.formats.base import BadRecord
 from transforms.inputs import Shard
-from transforms.sink import FEATURES, is_written, read_written, records_path
+from transforms.sink import is_written, read_written, records_path
 from transforms.sources import FeatureNames, Load, read_shard
 
 tf = import_tensorflow()

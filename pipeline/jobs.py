@@ -29,7 +29,7 @@ from transforms import pack, paths, segment, storage
 from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
-from transforms.inputs import IMAGES, ITEMS, Plan, cut, cut_images, pair_masks, plan_input
+from transforms.inputs import IMAGES, ITEMS, Plan, cut, plan_images, plan_input
 from transforms.listing import AUTO, FOLDER, InputError, list_input
 from transforms.retry import RETRIES
 from transforms.shard_report import Totals
@@ -104,22 +104,20 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     listing = list_input(flags.input, out, flags.input_format)
     if cut(listing).is_examples:
         raise InputError(f"{flags.input} holds shards already; pack takes image files")
-    images, masks = pair_masks(listing.files)
-    shards = tuple(cut_images(listing.root, images, flags.images_per_shard, masks))
-    plan = Plan(shards, "images", listing.ignored)
+    plan = plan_images(listing, flags.images_per_shard, pair=True)
     policy = DecodePolicy(flags.max_pixels)
     written = "tfrecord" if flags.output_format == AUTO else flags.output_format
     operator = pack.PackOperator(
         sink=Sink(out, "images", written, pack.COLUMNS),
         policy=policy,
-        masks_expected=bool(masks),
+        masks_expected=plan.masks > 0,
         threads=flags.threads or 0,
     )
     run = run_files.Run(
         job="pack",
         identity={
             "input": input_identity(plan),
-            "masks": len(masks),
+            "masks": plan.masks,
             "max_pixels": policy.max_pixels,
             **({} if written == "tfrecord" else {"output_format": written}),
         },

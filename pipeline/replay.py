@@ -26,13 +26,14 @@ from transforms.augmentation.recipe import parse_recipe
 from transforms.augmentation.scene import Scene
 from transforms.augmentation.translating import TRANSLATE, SceneTranslator
 from transforms.clock import Clock
+from transforms.examples import FEATURES
 from transforms.failures import Failure
 from transforms.formats.base import BadRecord
 from transforms.formats.registry import read_shard_file
 from transforms.inputs import Items, Shard
 from transforms.records import Encoded
 from transforms.shard_names import format_of
-from transforms.sink import FEATURES, picture_path, records_path
+from transforms.sink import picture_path, records_path
 from transforms.sources import read_shard
 
 tf = import_tensorflow()

@@ -11,6 +11,7 @@ from pipeline.flag_values import (
     size,
     words,
 )
+from pipeline.flags import add_input_format
 
 DESCRIPTION = """\
 Trains a network on shards of examples and exports it as a SavedModel that pixelmill runs.
@@ -54,6 +55,7 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--input", required=True, metavar="WHAT", help="folder, glob, name@N or list"
     )
+    add_input_format(group)
     group.add_argument("--output", required=True, metavar="OUT", help="folder for the results")
     group.add_argument(
         "--overwrite", action="store_true", help="delete the training that is in OUT, start anew"

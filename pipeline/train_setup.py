@@ -20,9 +20,9 @@ from models.networks.unet import GROUPS, UNetConfig
 from pipeline import train_gan, trainees
 from pipeline.train_batches import Settings, Trained, crops_of
 from transforms.decode import DecodePolicy
-from transforms.inputs import Plan, cut, cut_images, pair_masks
+from transforms.inputs import Plan, cut, plan_images
 from transforms.listing import list_input
-from transforms.sources import FeatureNames
+from transforms.sources import FeatureNames, told_of
 from transforms.training_checks import usual_size_hw
 from transforms.training_data import Examples, Reading, Survey, TrainingSet, folder_name
 
@@ -86,22 +86,26 @@ def checked(flags: argparse.Namespace) -> argparse.Namespace:
     return filled
 
 
+def _are_labelled(plan: Plan, label_feature: str) -> bool:
+    """Whether a table beside the images tells the label of each."""
+    files = [file for shard in plan.shards for file in shard.files]
+    return all(label_feature in told_of(file)[0] for file in files)
+
+
 def plan_training(flags: argparse.Namespace, out: str) -> tuple[Plan, Reading]:
     """What is read, and how. Raises UserError."""
-    listing = list_input(flags.input, out)
+    listing = list_input(flags.input, out, flags.input_format)
     plan = cut(listing, _FILES_PER_SHARD)
     folders: tuple[str, ...] = ()
     wanted: Any = "masks" if flags.kind == "segmenter" else "labels"
     if plan.kind == "images" and wanted == "masks":
-        images, masks = pair_masks(listing.files)
-        if not masks:
+        plan = plan_images(listing, _FILES_PER_SHARD, pair=True)
+        if not plan.masks:
             raise UserError(
                 f"{flags.input} holds images without masks; a mask is masks/a.png for "
                 "images/a.jpg, or a_mask.png for a.jpg"
             )
-        shards = tuple(cut_images(listing.root, images, _FILES_PER_SHARD, masks))
-        plan = Plan(shards, "images", listing.ignored)
-    elif plan.kind == "images":
+    elif plan.kind == "images" and not _are_labelled(plan, flags.label_feature):
         found = {folder_name(file.path) for shard in plan.shards for file in shard.files}
         folders = tuple(flags.classes or sorted(found))
         if "" in found:

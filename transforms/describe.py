@@ -115,7 +115,7 @@ class _DescribeWork:
 
     def _label(self, record: Record, shard: Shard) -> int:
         """Of a tf.Example its feature; of a file the class that its folder is named after."""
-        if shard.is_examples:
+        if shard.is_examples or label_of(record.features) != NO_LABEL:
             return label_of(record.features)
         folder = os.path.basename(os.path.dirname(record.source))
         return self._settings.classes.index(folder) if folder in self._settings.classes else -1

@@ -9,10 +9,11 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
 
+from transforms.folder_tables import told
 from transforms.listing import AUTO, FOLDER, InputError, Listing, list_input
 from transforms.shard_names import EXTENSIONS, ShardName, format_of, shard_id
 
@@ -33,12 +34,19 @@ class ImageFile:
         output_name: the same without extension, or with it where two images share a stem.
         size_bytes: size when it was listed.
         mask: relative path of the mask that belongs to it, "" if none (see pair_masks).
+        told: JSON of what a table tells of it, "" if nothing: features by name, see Told.
     """
 
     path: str
     output_name: str
     size_bytes: int
     mask: str = ""
+    told: str = ""
+
+    def to_row(self) -> list[Any]:
+        """What the plan file holds of it."""
+        row = [self.path, self.output_name, self.size_bytes, self.mask]
+        return [*row, self.told] if self.told else row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +111,7 @@ class Shard:
             "size_bytes": self.size_bytes,
         }
         if self.files:
-            fields["files"] = [[f.path, f.output_name, f.size_bytes, f.mask] for f in self.files]
+            fields["files"] = [file.to_row() for file in self.files]
         if self.items is not None:
             fields["items"] = [self.items.first, self.items.labels]
         if self.format != _TFRECORD:
@@ -138,6 +146,11 @@ class Plan:
     def is_examples(self) -> bool:
         """Whether its shards are files of examples."""
         return self.kind in EXTENSIONS
+
+    @property
+    def masks(self) -> int:
+        """How many image files have a mask of their own."""
+        return sum(1 for shard in self.shards for file in shard.files if file.mask)
 
     @property
     def size_bytes(self) -> int:
@@ -189,8 +202,7 @@ def cut(listing: Listing, files_per_shard: int = FILES_PER_SHARD) -> Plan:
         raise InputError(f"--files_per_shard is {files_per_shard}, it must be at least 1")
     kind = _kind(listing)
     if kind == IMAGES:
-        shards = tuple(cut_images(listing.root, listing.files, files_per_shard))
-        return Plan(shards, IMAGES, listing.ignored)
+        return plan_images(listing, files_per_shard)
     records = listing.files
     names = [shard_id(path) for path, _ in records]
     owner: dict[str, str] = {}
@@ -235,11 +247,30 @@ _KINDS = {
 }
 
 
+def plan_images(listing: Listing, files_per_shard: int, pair: bool = False) -> Plan:
+    """Makes shards of image files, with what tables beside them tell.
+
+    Args:
+        pair: also tell masks that lie beside their images by their names (see pair_masks).
+
+    Raises:
+        InputError: a table is wrong, or two images would have one name.
+    """
+    found = told(listing)
+    files, masks = list(found.files), dict(found.masks)
+    if pair:
+        files, named = pair_masks(files)
+        masks = {**named, **masks}
+    shards = cut_images(listing.root, files, files_per_shard, masks, found.features)
+    return Plan(tuple(shards), IMAGES, listing.ignored)
+
+
 def cut_images(
     root: str,
     files: Sequence[tuple[str, int]],
     files_per_shard: int,
-    masks: dict[str, str] | None = None,
+    masks: Mapping[str, str] | None = None,
+    features: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[Shard]:
     """Cuts images into the fewest shards of at most `files_per_shard`, equal to within one."""
     count = -(-len(files) // files_per_shard)
@@ -248,11 +279,21 @@ def cut_images(
     for index in range(count):
         start, stop = (len(files) * i // count for i in (index, index + 1))
         images = tuple(
-            ImageFile(path, names[path], size, (masks or {}).get(path, ""))
+            ImageFile(
+                path=path,
+                output_name=names[path],
+                size_bytes=max(0, size),  # -1 when a table names it and it is not there
+                mask=(masks or {}).get(path, ""),
+                told=_json((features or {}).get(path)),
+            )
             for path, size in files[start:stop]
         )
         size_bytes = sum(image.size_bytes for image in images)
         yield Shard(str(ShardName(stem, index, count)), root, size_bytes, images)
+
+
+def _json(found: Mapping[str, Any] | None) -> str:
+    return json.dumps(found, sort_keys=True) if found else ""
 
 
 def output_names(paths: Sequence[str]) -> dict[str, str]:

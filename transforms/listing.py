@@ -17,6 +17,7 @@ IMAGE_EXTENSIONS = (
 )
 LIST_EXTENSION = ".list"
 AUTO, FOLDER = "auto", "folder"
+TABLES = ("metadata.jsonl", "metadata.csv")
 _MOST_LISTS = 8  # that name one another
 _THREADS = 16
 
@@ -30,6 +31,7 @@ class Listing:
     """Files found for an input: (path relative to root, size in bytes), sorted.
 
     `ignored` are other files below a folder, and links and pipes, which are never followed.
+    `tables` are files below a folder that tell of its images, metadata.jsonl or metadata.csv.
     `format` is the one that was asked for, "auto" for what the names say.
     """
 
@@ -37,6 +39,7 @@ class Listing:
     files: tuple[tuple[str, int], ...]
     ignored: tuple[str, ...] = ()
     format: str = AUTO
+    tables: tuple[str, ...] = ()
 
 
 def list_input(pattern: str, out: str | None = None, input_format: str = AUTO) -> Listing:
@@ -59,13 +62,15 @@ def list_input(pattern: str, out: str | None = None, input_format: str = AUTO) -
     parts = [paths.absolute(part) for part in parts]
     found: dict[str, int] = {}
     ignored: list[str] = []
+    tables: list[str] = []
     for part in parts:
         try:
             files, others = _list_one(part, input_format)
         except OSError as error:
             raise InputError(f"cannot read {error.filename or part}: {error.strerror}") from error
         found.update(files)
-        ignored.extend(others)
+        tables.extend(f"{part}/{name}" for name in others if os.path.basename(name) in TABLES)
+        ignored.extend(name for name in others if os.path.basename(name) not in TABLES)
     if out is not None:
         outside = {path: size for path, size in found.items() if not path.startswith(f"{out}/")}
         if not outside:
@@ -73,7 +78,7 @@ def list_input(pattern: str, out: str | None = None, input_format: str = AUTO) -
         found = outside
     root = paths.common_folder([fixed_folder(part) for part in parts])
     relative = sorted((paths.relative(path, root), size) for path, size in found.items())
-    return Listing(root, tuple(relative), tuple(ignored), input_format)
+    return Listing(root, tuple(relative), tuple(ignored), input_format, tuple(tables))
 
 
 def _list_one(path: str, input_format: str) -> tuple[dict[str, int], list[str]]:

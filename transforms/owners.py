@@ -1,5 +1,6 @@
 """Which shard of a plan a file in OUT belongs to, by its name alone."""
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -13,7 +14,8 @@ class Owners:
     """Names of the files that the shards of a plan make, or may make."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
-        self._by_stem = {shard.name: shard.name for shard in shards}
+        self._shards = {shard.name for shard in shards}
+        self._by_stem = {name: name for name in self._shards}
         for shard in shards:
             self._by_stem.update((file.output_name, shard.name) for file in shard.files)
         self._items = [
@@ -25,6 +27,8 @@ class Owners:
     def of(self, path: str) -> str | None:
         """The name of the shard that makes OUT/path, None for a name that none makes."""
         folder, _, name = path.partition("/")
+        if (shard := os.path.dirname(name)) in self._shards:  # a folder of its own
+            return shard
         stem = _EXTENSIONS.sub("", name)
         if not folder or stem == name:
             return None

@@ -67,6 +67,8 @@ class _PackWork:
 
     def __call__(self, shard: Shard, clock: Clock) -> Stream[Result]:
         ahead = Ahead(_AHEAD_ITEMS, _AHEAD_BYTES, self._threads)
+        # files become a folder for each shard, with a table, and not a tree like the input
+        has_place = not self._settings.sink.as_files
 
         def pack(item: Item[Load]) -> Item[Result]:
             record, load = item
@@ -84,7 +86,9 @@ class _PackWork:
                     result = pack_image(image, facts, mask, file.mask)
             except Failure as failure:
                 return record, failure
-            return dataclasses.replace(record, features=_features(record, facts)), result
+            features = _features(record, facts)
+            place = record.output_name if has_place else ""
+            return dataclasses.replace(record, features=features, output_name=place), result
 
         yield from ordered_map(self._pool, pack, self._items(shard), ahead)
 
@@ -135,9 +139,10 @@ def _read_mask(root: str, file: ImageFile, expected: bool) -> bytes | None:
 
 def _features(record: Record, facts: Facts) -> bytes:
     height, width = facts.stored_hw
-    example = tf.train.Example()
+    example = tf.train.Example.FromString(record.features)
     features = example.features.feature
-    features["image/filename"].bytes_list.value.append(record.key.encode("utf-8", "replace"))
-    features["image/height"].int64_list.value.append(height)
-    features["image/width"].int64_list.value.append(width)
+    if "image/filename" not in features:
+        features["image/filename"].bytes_list.value.append(record.key.encode("utf-8", "replace"))
+    for name, size in (("image/height", height), ("image/width", width)):
+        features[name].int64_list.value[:] = [size]
     return bytes(example.SerializeToString(deterministic=True))

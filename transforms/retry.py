@@ -34,13 +34,19 @@ from transforms.commits import commit_path, read_commit
 from transforms.counters import merge_distributions
 from transforms.failures import Failure, Kept, Problem
 from transforms.formats.base import BadRecord
-from transforms.formats.registry import read_shard_file
 from transforms.inputs import Part, Shard
 from transforms.records import Record, Result
-from transforms.shard_names import format_of
 from transforms.shard_report import FileEntry, ShardReport, merge_highlights
-from transforms.sink import PictureRecords, ShardWriter, Sink, picture_path, records_path
+from transforms.sink import (
+    PictureRecords,
+    ShardWriter,
+    Sink,
+    is_written,
+    read_written,
+    records_path,
+)
 from transforms.sink_files import PictureFiles
+from transforms.sink_folder import PictureFolder
 from transforms.sums import add, plain
 
 RETRIES = "retries"
@@ -229,25 +235,32 @@ class _OldPictures:
     def __init__(self, sink: Sink, old: ShardReport) -> None:
         self._files: dict[str, list[FileEntry]] = {}
         self._examples: Iterator[bytes | BadRecord] = iter(())
-        if sink.as_files:
-            for file in old.files:
-                stem = os.path.splitext(file.path.partition("/")[2])[0]
-                self._files.setdefault(stem, []).append(file)
-        else:
+        self._there: list[FileEntry] = []
+        if is_written(sink.root, sink.kind, old.shard):
             self._examples = _read_examples(sink, old)
+            self._there = [file for file in old.files if sink.as_files]
+        for file in old.files:
+            stem = os.path.splitext(file.path.partition("/")[2])[0]
+            self._files.setdefault(stem, []).append(file)
 
-    def keep(self, record: Record, pictures: PictureFiles | PictureRecords) -> None:
-        if isinstance(pictures, PictureFiles):
+    def keep(self, record: Record, pictures: PictureFolder | PictureRecords) -> None:
+        if isinstance(pictures, PictureFiles) and record.output_name:
             pictures.keep(self._files[record.output_name])
             return
         example = next(self._examples)
         assert isinstance(example, bytes), "its checksum was right"
-        pictures.keep(example)
+        if isinstance(pictures, PictureFolder):
+            pictures.keep_example(record.index, example, self._there)
+        else:
+            pictures.keep(example)
 
 
 def _read_examples(sink: Sink, old: ShardReport) -> Iterator[bytes | BadRecord]:
-    path = _checked(sink, old, picture_path(sink, old.shard))
-    yield from read_shard_file(path, format_of(path) or "")
+    prefix = f"{sink.kind}/{old.shard}"
+    for file in old.files:
+        if file.path.startswith((f"{prefix}.", f"{prefix}/")):
+            _checked(sink, old, file.path)
+    yield from read_written(sink.root, sink.kind, old.shard)
 
 
 def _read_rows(sink: Sink, old: ShardReport) -> list[dict[str, Any]]:

@@ -30,14 +30,17 @@ from models.loading import import_tensorflow
 from transforms import storage
 from transforms.clock import Clock
 from transforms.commits import commit_path, read_commit, run_in
+from transforms.examples import FEATURES, example_of
 from transforms.failures import Failure, Problem
 from transforms.features import feature_column
+from transforms.formats import folder
 from transforms.formats.base import BadRecord
+from transforms.formats.folder import TABLE
 from transforms.formats.registry import FOLDER, WRITERS, read_shard_file
 from transforms.inputs import Shard
 from transforms.records import Encoded, Extras, Record, Result
 from transforms.shard_report import FileEntry, Highlights, ShardReport
-from transforms.sink_files import PictureFiles
+from transforms.sink_folder import PictureFolder
 from transforms.sums import Sums, add, log_bin, plain
 
 tf = import_tensorflow()
@@ -45,12 +48,6 @@ tf = import_tensorflow()
 RECORDS = "records"
 _TRIES = 5
 
-# Names of the features that hold each kind of picture: DeepLab's and TF Object Detection's.
-FEATURES = {
-    "images": "image",
-    "masks": "image/segmentation/class",
-    "confidence": "image/segmentation/confidence",
-}
 _COMMON_COLUMNS = [
     pa.field("index", pa.int64()),
     pa.field("key", pa.string()),
@@ -78,7 +75,11 @@ def read_written(root: str, kind: str, shard_name: str) -> Iterator[bytes | BadR
     if (found := _written(root, kind, shard_name)) is None:
         path = os.path.join(root, kind, shard_name)
         raise FileNotFoundError(errno.ENOENT, "there is no file of this shard, in any format", path)
-    yield from read_shard_file(*found)
+    path, name = found
+    if name == FOLDER:
+        yield from folder.read_examples(path, f"{FEATURES[kind]}/encoded")
+    else:
+        yield from read_shard_file(path, name)
 
 
 def is_written(root: str, kind: str, shard_name: str) -> bool:
@@ -91,11 +92,11 @@ def is_written(root: str, kind: str, shard_name: str) -> bool:
 
 def _written(root: str, kind: str, shard_name: str) -> tuple[str, str] | None:
     """Path and format of a shard that was written."""
+    stem = os.path.join(root, kind, shard_name)
     for name, form in WRITERS.items():
-        path = os.path.join(root, kind, f"{shard_name}{form.extension}")
-        if storage.is_file(path):
+        if storage.is_file(path := f"{stem}{form.extension}"):
             return path, name.removesuffix(".gz")
-    return None
+    return (stem, FOLDER) if storage.is_file(f"{stem}/{TABLE}") else None
 
 
 def records_path(shard_name: str) -> str:
@@ -163,8 +164,8 @@ class ShardWriter:
         self.shard = shard
         self._sink = sink
         self._clock = clock
-        self._pictures: PictureFiles | PictureRecords = (
-            PictureFiles(sink.root, sink.kind, self._may_replace, self._place)
+        self._pictures: PictureFolder | PictureRecords = (
+            PictureFolder(sink.root, sink.kind, shard.name, self._may_replace, self._place)
             if sink.as_files
             else PictureRecords(sink, shard, self._place)
         )
@@ -322,7 +323,7 @@ class PictureRecords:
         self._writer = WRITERS[sink.format].open_writer(cast(IO[bytes], self._file), folder)
 
     def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
-        self.keep(_example(record, outputs))
+        self.keep(example_of(record, outputs))
 
     def keep(self, example: bytes) -> None:
         """Takes a serialized example as it is."""
@@ -377,26 +378,3 @@ class _Measured:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _example(record: Record, outputs: Mapping[str, Encoded]) -> bytes:
-    """A serialized tf.Example: the record's own features, then the pictures.
-
-    A feature of the input whose name a picture needs is kept as "input/<name>".
-    """
-    example = tf.train.Example.FromString(record.features)
-    features = example.features.feature
-    for kind, picture in outputs.items():
-        values = {"encoded": picture.data, "format": picture.format.encode()}
-        for suffix, value in values.items():
-            name = f"{FEATURES[kind]}/{suffix}"
-            if name in features:
-                kept = f"input/{name}"
-                while kept in features:  # the input was made by such a run itself
-                    kept = f"input/{kept}"
-                features[kept].CopyFrom(features[name])
-            features[name].ClearField("kind")
-            features[name].bytes_list.value.append(value)
-    if "image/filename" not in features:
-        features["image/filename"].bytes_list.value.append(record.key.encode("utf-8", "replace"))
-    return bytes(example.SerializeToString(deterministic=True))

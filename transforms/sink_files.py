@@ -39,15 +39,19 @@ class PictureFiles:
     def write(self, record: Record, outputs: Mapping[str, Encoded]) -> None:
         """Raises OSError."""
         for kind, picture in outputs.items():
-            data, crc32c = picture.data, storage.crc32c(picture.data)
-            path = self._place(f"{kind}/{record.output_name}.{picture.format}", crc32c)
-            if self._remote:
-                while len(self._pending) >= _UNDER_WAY:
-                    self._pending.popleft().result()
-                self._pending.append(_UPLOADS.submit(self._write, path, data))
-            else:
-                self._write(path, data)
-            self._files.append(FileEntry(path, len(data), crc32c))
+            self._add(f"{kind}/{record.output_name}.{picture.format}", picture.data)
+
+    def _add(self, name: str, data: bytes) -> None:
+        """Writes a file, or has it written, and notes it."""
+        crc32c = storage.crc32c(data)
+        path = self._place(name, crc32c)
+        if self._remote:
+            while len(self._pending) >= _UNDER_WAY:
+                self._pending.popleft().result()
+            self._pending.append(_UPLOADS.submit(self._write, path, data))
+        else:
+            self._write(path, data)
+        self._files.append(FileEntry(path, len(data), crc32c))
 
     def keep(self, files: Sequence[FileEntry]) -> None:
         """Takes pictures that are there already."""

@@ -1,20 +1,22 @@
 """Reading a shard: a stream of its records in order, with the bytes of each image."""
 
 import dataclasses
+import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from models.loading import import_tensorflow
 from transforms import storage
 from transforms.failures import Failure, Kept
-from transforms.formats.base import BadRecord
+from transforms.formats.base import NAME, BadRecord
+from transforms.formats.folder import features_of
 from transforms.formats.registry import read_shard_file
-from transforms.inputs import Shard
+from transforms.inputs import ImageFile, Shard
 from transforms.records import Item, Record
 
 tf = import_tensorflow()
@@ -52,36 +54,70 @@ def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[I
     """
     if shard.part is not None:
         for record, load in (
-            _read_examples(shard, names) if shard.is_examples else file_items(shard)
+            _read_examples(shard, names) if shard.is_examples else _with_files(shard)
         ):
             yield record, load if record.index in shard.part else Kept()
     elif shard.is_examples:
         yield from _read_examples(shard, names)
     else:
-        files = file_items(shard)
+        files = _with_files(shard)
         yield from _fetch_ahead(files) if storage.is_remote(shard.root) else files
 
 
 def file_items(shard: Shard) -> Iterator[tuple[Record, "FileLoad"]]:
-    """The records of a list of image files, and what reads each; nothing is read here."""
+    """The records of a list of image files, and what reads each; nothing is read here.
+
+    What a table tells of them is in their features, but for the content of other files.
+    """
+    keys = _UniqueKeys()
     for index, file in enumerate(shard.files):
+        values, _ = told_of(file)
+        key, twice = keys.unique(_name(values) or storage.as_text(file.path))
         record = Record(
             index=index,
-            key=storage.as_text(file.path),  # paths are unique
+            key=key,
+            twice=twice,
             source=storage.as_text(file.path),
             bytes_in=file.size_bytes,
+            features=features_of(values) if values else b"",
             output_name=file.output_name,
         )
         yield record, FileLoad(os.path.join(shard.root, file.path))
 
 
-def _fetch_ahead(files: Iterator[tuple[Record, "FileLoad"]]) -> Iterator[Item[Load]]:
+def told_of(file: ImageFile) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a table tells of an image file by feature: plain values, and relative paths of files."""
+    found = json.loads(file.told) if file.told else {}
+    files = {n: v["file"] for n, v in found.items() if isinstance(v, dict) and "file" in v}
+    return {name: value for name, value in found.items() if name not in files}, files
+
+
+def _name(values: Mapping[str, Any]) -> str:
+    name = values.get(NAME)
+    return name if isinstance(name, str) else ""
+
+
+def _with_files(shard: Shard) -> Iterator[tuple[Record, "FileLoad | Failure"]]:
+    """The same, with the content of all files that the table names."""
+    for record, load in file_items(shard):
+        values, files = told_of(shard.files[record.index])
+        if not files:
+            yield record, load
+            continue
+        try:
+            data = {n: FileLoad(os.path.join(shard.root, path))() for n, path in files.items()}
+            yield dataclasses.replace(record, features=features_of(values, data)), load
+        except Failure as failure:
+            yield record, failure
+
+
+def _fetch_ahead(files: Iterator[tuple[Record, "FileLoad | Failure"]]) -> Iterator[Item[Load]]:
     """Where each file is a request, many are under way, and more than there are cores."""
     pending: deque[tuple[Record, Future[bytes]]] = deque()
     size = 0
     try:
         for record, load in files:
-            pending.append((record, _FETCHERS.submit(load)))
+            pending.append((record, _FETCHERS.submit(_loaded, load)))
             size += record.bytes_in
             while len(pending) > _AHEAD_FILES or (size > _AHEAD_BYTES and len(pending) > 1):
                 first, future = pending.popleft()
@@ -93,6 +129,12 @@ def _fetch_ahead(files: Iterator[tuple[Record, "FileLoad"]]) -> Iterator[Item[Lo
     finally:  # of those that nobody was given
         for _, future in pending:
             future.cancel()
+
+
+def _loaded(load: "FileLoad | Failure") -> bytes:
+    if isinstance(load, Failure):
+        raise load
+    return load()
 
 
 class FileLoad:

@@ -286,7 +286,7 @@ def mask_bytes(shard: Shard, record: Record, mask_feature: str) -> bytes:
 
 
 def _label(shard: Shard, record: Record, reading: Reading) -> tuple[int, str]:
-    if not shard.is_examples:
+    if not shard.is_examples and reading.folders:
         folder = folder_name(shard.files[record.index].path)
         return reading.folders.index(folder), folder
     features = tf.train.Example.FromString(record.features).features.feature

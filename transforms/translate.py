@@ -155,7 +155,8 @@ class _TranslateWork:
             picture.twin = taken.twin(picture.marks)
             taken.add(record.key, picture.marks)
             observer.add(f"{shard.name}\0{record.key}", record.index, label, picture.seen)
-            told = record if self._settings.sink.as_files else _described(record, label, picture)
+            in_tree = self._settings.sink.as_files and record.output_name
+            told = record if in_tree else _described(record, label, picture)
             yield told, _judged(result, label, picture)
         yield observer.extras()
 

@@ -18,10 +18,11 @@ from pipeline.legends import LEGEND, legend, stored_legend
 from pipeline.run_files import RUN, read_plan, read_run
 from transforms import storage
 from transforms.decode import DecodePolicy, decode
+from transforms.examples import FEATURES
 from transforms.failures import Failure
 from transforms.formats.base import BadRecord
 from transforms.inputs import Shard
-from transforms.sink import FEATURES, is_written, read_written, records_path
+from transforms.sink import is_written, read_written, records_path
 from transforms.sources import FeatureNames, read_shard
 
 tf = import_tensorflow()

@@ -55,16 +55,47 @@ def test_segment_reads_it(
         assert rows[0].equals(rows[1])
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [*FORMATS, "folder"])
 def test_segment_writes_it_and_its_readers_read_it(
     packed: str, usual: Path, segment: Segment, tmp_path: Path, name: str
 ) -> None:
     out = tmp_path / "out"
     assert segment(packed, out, "--confidence_map", f"--output_format={name}") == 0
     for path in sorted((usual / "masks").iterdir()):
-        assert (out / "masks" / f"{path.stem}{WRITERS[name].extension}").is_file()
+        if name == "folder":
+            assert len(list((out / "masks" / path.stem).iterdir())) == 2 * 10 + 1
+        else:
+            assert (out / "masks" / f"{path.stem}{WRITERS[name].extension}").is_file()
         assert list(read_written(str(out), "masks", path.stem)) == list(examples(path))
     assert cli.main(["verify", str(out)]) == 0
     page = (out / "report.html").read_text()
     assert page.count("data:image") == (usual / "report.html").read_text().count("data:image") > 0
     assert "cannot be shown" not in page
+
+
+def test_pack_writes_folders_that_all_jobs_read(
+    photos: str, packed: str, usual: Path, segment: Segment, tmp_path: Path
+) -> None:
+    """TFRecord, folder, TFRecord: the same records, and the same masks."""
+    out = tmp_path / "out"
+    arguments = ["--images_per_shard=10", "--output_format=folder", f"--output={out}"]
+    assert cli.main(["pack", f"--input={photos}", *arguments]) == 0
+    for path in sorted(Path(packed).iterdir()):
+        assert list(read_written(str(out), "images", path.stem)) == list(examples(path))
+    assert cli.main(["verify", str(out)]) == 0
+
+    again = ["--images_per_shard=10", f"--output={tmp_path / 'again'}"]
+    assert cli.main(["pack", f"--input={out / 'images'}", *again]) == 0
+    found = sorted((tmp_path / "again" / "images").iterdir())
+    pairs = zip(sorted(Path(packed).iterdir()), found, strict=True)
+    for one, other in pairs:
+        assert list(examples(one)) == list(examples(other))
+
+    more = ["--files_per_shard=10", "--output_format=tar"]
+    assert segment(str(out / "images"), tmp_path / "masks", *more) == 0
+    masks = [
+        example
+        for path in sorted((tmp_path / "masks" / "masks").iterdir())
+        for example in examples(path, "tar")
+    ]
+    assert len(masks) == 60
