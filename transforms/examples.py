@@ -18,7 +18,8 @@ FEATURES = {
 def example_of(record: Record, outputs: Mapping[str, Encoded]) -> bytes:
     """A serialized tf.Example: the record's own features, then the pictures.
 
-    A feature of the input whose name a picture needs is kept as "input/<name>".
+    A feature of the input whose name a picture needs is kept as "input/<name>", unless it says the
+    same.
     """
     example = tf.train.Example.FromString(record.features)
     features = example.features.feature
@@ -26,7 +27,7 @@ def example_of(record: Record, outputs: Mapping[str, Encoded]) -> bytes:
         values = {"encoded": picture.data, "format": picture.format.encode()}
         for suffix, value in values.items():
             name = f"{FEATURES[kind]}/{suffix}"
-            if name in features:
+            if name in features and list(features[name].bytes_list.value) != [value]:
                 kept = f"input/{name}"
                 while kept in features:  # the input was made by such a run itself
                     kept = f"input/{kept}"

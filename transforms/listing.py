@@ -4,6 +4,7 @@ import dataclasses
 import fnmatch
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +19,7 @@ IMAGE_EXTENSIONS = (
 LIST_EXTENSION = ".list"
 AUTO, FOLDER = "auto", "folder"
 TABLES = ("metadata.jsonl", "metadata.csv")
+_RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _MOST_LISTS = 8  # that name one another
 _THREADS = 16
 
@@ -46,9 +48,10 @@ def list_input(pattern: str, out: str | None = None, input_format: str = AUTO) -
     """Finds the files that a pattern names.
 
     Args:
-        pattern: a folder, a file, a glob ("**" for any depth), `name.tfrecord@10`, or several of
-            these joined by commas. A folder takes the images or shards below it; a glob takes all
-            that it matches. A file named *.list names files, see read_list.
+        pattern: a folder, a file, a glob ("**" for any depth), `name.tfrecord@10`,
+            `name-{00..09}.tar`, or several of these joined by commas. A folder takes the images or
+            shards below it; a glob takes all that it matches. A file named *.list names files, see
+            read_list.
         out: where results go. What lies there is no input, or a second run would differ.
         input_format: "tfrecord", "tar" or "parquet", whatever the names of files; "folder" for
             image files; "auto" goes by the names.
@@ -88,6 +91,8 @@ def _list_one(path: str, input_format: str) -> tuple[dict[str, int], list[str]]:
         if path.endswith(LIST_EXTENSION):
             return _list_listed(path), []
         return {path: storage.size_bytes(path)}, []
+    if (span := _RANGE.search(path)) is not None:
+        return _ranged(path, span, input_format), []
     if (numbered := split_at_count(path)) is not None:
         return {name: storage.size_bytes(name) for name in _numbered(*numbered)}, []
     matches = _matches(path)
@@ -96,6 +101,18 @@ def _list_one(path: str, input_format: str) -> tuple[dict[str, int], list[str]]:
             raise InputError(f"{path}: there is no such file or folder")
         raise InputError(f"no files match {path}; check the path, and quote a glob")
     return matches, []
+
+
+def _ranged(path: str, span: re.Match[str], input_format: str) -> dict[str, int]:
+    """Files of a range of numbers, `shard-{000000..000099}.tar`, as WebDataset has it."""
+    first, last = int(span[1]), int(span[2])
+    if last < first:
+        raise InputError(f"{path} names no files: {first} to {last}")
+    found: dict[str, int] = {}
+    for number in range(first, last + 1):
+        one = f"{path[: span.start()]}{number:0{len(span[1])}d}{path[span.end() :]}"
+        found.update(_list_one(one, input_format)[0])
+    return found
 
 
 def read_list(path: str) -> list[str]:

@@ -109,7 +109,7 @@ def expand_at_count(base: str, count: int) -> Iterator[tuple[str, ...]]:
     match = _KNOWN.search(base)
     extension = match[0] if match else ""
     stem = base[: len(base) - len(extension)]
-    extensions = (extension,) if extension else ("", *TFRECORD_EXTENSIONS)
+    extensions = (extension,) if extension else ("", *_FORMATS)
     for i in range(count):
         shard = ShardName(stem, i, count)
         yield tuple(name for ext in extensions for name in shard.spellings(ext))

@@ -54,7 +54,7 @@ class _Seen:
 
     def type(self, name: str) -> pa.DataType | None:
         """Of the column; None when one cannot hold it."""
-        if len(self._kinds) != 1 or None in self._kinds:
+        if len(self._kinds) != 1 or None in self._kinds or not name:
             return None
         (kind,) = self._kinds
         if name in _PICTURES:
@@ -110,7 +110,7 @@ class _Columns:
         for name in self._types:
             self._names[name] = _free(_COLUMNS.get(name, name), {*names} - {name})
         self._other = ""
-        if len(self._types) < len(types):
+        if len(self._types) < len(types) or not self._types:
             self._other = _free("other_features", {*self._names.values()})
         fields = [pa.field(self._names[name], kind) for name, kind in self._types.items()]
         fields += [pa.field(self._other, pa.binary())] if self._other else []

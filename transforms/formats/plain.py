@@ -101,7 +101,8 @@ def int_feature(values: list[int]) -> Any:
 
 def float_feature(values: list[float]) -> Any:
     """A tf.train.Feature of floats, rounded to float32; what is beyond becomes infinite."""
-    rounded = np.asarray(values, np.float64).astype(np.float32)
+    with np.errstate(over="ignore"):
+        rounded = np.asarray(values, np.float64).astype(np.float32)
     return tf.train.Feature(float_list=tf.train.FloatList(value=rounded.tolist()))
 
 
