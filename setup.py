@@ -30,6 +30,8 @@ setup(
         "matplotlib>=3.11",
         "numpy>=2",
         "pyarrow>=25",
+        # Google's reader and writer of ArrayRecord files, as TensorFlow Datasets has them
+        "array-record>=0.8.6",
         "pydantic>=2.14",
         "pyyaml>=6",
         # decodes pictures of gigapixels by rows, which Pillow cannot

@@ -20,8 +20,8 @@ from pipeline.flag_values import (
 )
 
 # as in transforms/formats/registry.py, which takes a while to import
-INPUT_FORMATS = ("tfrecord", "tar", "parquet", "folder")
-OUTPUT_FORMATS = ("tfrecord", "tar", "tar.gz", "parquet", "folder")
+INPUT_FORMATS = ("tfrecord", "tar", "parquet", "array_record", "folder")
+OUTPUT_FORMATS = ("tfrecord", "tar", "tar.gz", "parquet", "array_record", "folder")
 
 
 def add_run_flags(command: argparse.ArgumentParser, input_required: bool = True) -> None:

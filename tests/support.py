@@ -83,12 +83,16 @@ def real_data(name: str) -> str:
 
 
 def run_measured(arguments: Sequence[str]) -> tuple[int, int]:
-    """Runs the command line apart; returns its exit code and its peak memory in bytes.
+    """Runs the command line apart; returns its exit code and its peak memory in bytes."""
+    return measured([sys.executable, "-m", "pipeline.cli", *arguments])
+
+
+def measured(command: Sequence[str]) -> tuple[int, int]:
+    """Runs a command; returns its exit code and its peak memory in bytes.
 
     By a small process between: on Linux a process begins with the peak of the one that starts it,
     and that of a test run may be larger than what is to be measured.
     """
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
     between = (
         "import os, subprocess, sys\n"
         "quiet = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"

@@ -244,6 +244,7 @@ _KINDS = {
     _TFRECORD: "TFRecord files",
     "tar": "tar archives",
     "parquet": "Parquet files",
+    "array_record": "ArrayRecord files",
 }
 
 

@@ -16,6 +16,7 @@ EXTENSIONS = {
     "tfrecord": TFRECORD_EXTENSIONS,
     "tar": (".tar", ".tgz"),
     "parquet": (".parquet", ".pq"),
+    "array_record": (".array_record", ".arrayrecord"),
 }
 _FORMATS = {extension: name for name, listed in EXTENSIONS.items() for extension in listed}
 _EXTENSION = "|".join(re.escape(extension) for extension in _FORMATS)

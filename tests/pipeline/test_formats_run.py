@@ -11,7 +11,7 @@ from pipeline import cli
 from transforms.formats.registry import WRITERS, read_shard_file
 from transforms.sink import read_written
 
-FORMATS = ["tar", "tar.gz", "parquet"]
+FORMATS = ["tar", "tar.gz", "parquet", "array_record"]
 
 
 def examples(path: Path, name: str = "tfrecord") -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from transforms import storage
-from transforms.formats import parquet, tar, tfrecord
+from transforms.formats import array_record, parquet, tar, tfrecord
 from transforms.formats.base import BadRecord, ExampleWriter
 
 
@@ -28,12 +28,14 @@ READERS = {
     "tfrecord": tfrecord.read_examples,
     "tar": tar.read_examples,
     "parquet": parquet.read_examples,
+    "array_record": array_record.read_examples,
 }
 WRITERS = {
     "tfrecord": OutputFormat(tfrecord.EXTENSION, tfrecord.open_writer),
     "tar": OutputFormat(tar.EXTENSION, tar.open_writer),
     "tar.gz": OutputFormat(f"{tar.EXTENSION}.gz", tar.open_gzip_writer),
     "parquet": OutputFormat(parquet.EXTENSION, parquet.open_writer),
+    "array_record": OutputFormat(array_record.EXTENSION, array_record.open_writer),
 }
 INPUT_FORMATS = (*READERS, FOLDER)
 OUTPUT_FORMATS = (*WRITERS, FOLDER)
