@@ -1,17 +1,27 @@
 """Whole runs in every format of shards: the same results as with TFRecord."""
 
+import json
+import os
+import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from format_examples import member
 from support import Segment
 
+from models import shipped
 from pipeline import cli
 from transforms.formats.registry import WRITERS, read_shard_file
 from transforms.sink import read_written
 
-FORMATS = ["tar", "tar.gz", "parquet", "array_record"]
+FORMATS = [
+    "tar",
+    "parquet",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("tar.gz", "array_record")),
+]
 
 
 def examples(path: Path, name: str = "tfrecord") -> Iterator[bytes]:
@@ -99,3 +109,92 @@ def test_pack_writes_folders_that_all_jobs_read(
         for example in examples(path, "tar")
     ]
     assert len(masks) == 60
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "folder"])
+def test_what_failed_is_tried_again_and_merged(
+    packed: str, usual: Path, segment: Segment, tmp_path: Path, name: str
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(packed, source)
+    first, second = sorted(source.iterdir())[:2]
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 1
+    first.write_bytes(data)
+    second.write_bytes(second.read_bytes()[:-2500])
+    more = ["--confidence_map", f"--output_format={name}"]
+    assert segment(str(source), out, *more) == 1, "a shard has lost its rest"
+    for path in (first, second):
+        shutil.copy(f"{packed}/{path.name}", path)
+    assert segment(str(source), out, *more, "--retry_failed") == 0
+    for path in sorted((usual / "masks").iterdir()):
+        assert list(read_written(str(out), "masks", path.stem)) == list(examples(path))
+    assert cli.main(["verify", str(out)]) == 0
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "folder"])
+def test_evaluate_and_export_read_a_run_of_it(
+    packed: str, usual: Path, segment: Segment, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    assert segment(packed, out, "--confidence_map", f"--output_format={name}") == 0
+    scores = ["--labels", str(usual / "masks"), f"--output={tmp_path / 'scores'}"]
+    label = "--label_feature=image/segmentation/class/encoded"
+    assert cli.main(["evaluate", "--predictions", str(out), *scores, label]) == 0
+    found = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert found["metrics"]["miou"] == 1
+    assert found["records"]["read"] == 60
+    if name == "tar":  # all are read by one function
+        for run, place in ((usual, "a"), (out, "b")):
+            arguments = ["--format", "hf_imagefolder", str(run), str(tmp_path / place)]
+            assert cli.main(["export", *arguments]) == 0
+        a, b = (
+            {path.relative_to(root): path.read_bytes() for path in root.rglob("*.png")}
+            for root in (tmp_path / "a", tmp_path / "b")
+        )
+        assert a == b
+        assert len(a) > 60
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_generate_writes_it(tmp_path: Path, name: str) -> None:
+    model = os.path.join(os.path.dirname(shipped.__file__), "digits_generator")
+    arguments = ["generate", "--model", model, "--per_class=2", "--images_per_shard=16"]
+    for form in ("tfrecord", name):
+        out = tmp_path / form
+        assert cli.main([*arguments, f"--output={out}", f"--output_format={form}"]) == 0
+        assert "cannot be shown" not in (out / "report.html").read_text()
+    for path in sorted((tmp_path / "tfrecord" / "images").iterdir()):
+        found = list(read_written(str(tmp_path / name), "images", path.stem))
+        assert found == list(examples(path))
+    assert cli.main(["verify", str(tmp_path / name)]) == 0
+
+
+def test_a_run_keeps_its_format(packed: str, segment: Segment, tmp_path: Path) -> None:
+    assert segment(packed, tmp_path, "--output_format=tar") == 0
+    assert segment(packed, tmp_path, "--output_format=tar") == 0
+    assert segment(packed, tmp_path, "--output_format=parquet") == 2
+    assert segment(packed, tmp_path) == 2
+
+
+def test_a_hostile_archive_costs_its_rows(
+    packed: str, segment: Segment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = Path(converted(packed, tmp_path / "in", "tar"))
+    first = sorted(good.iterdir())[0]
+    first.write_bytes(
+        member("../../evil.png", b"x")
+        + member("link.png", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+        + first.read_bytes()
+    )
+    out = tmp_path / "out"
+    more = ["--max_failed_fraction=0.2", "--output_format=folder"]
+    assert segment(str(good), out, *more) == 0
+    rows = pq.read_table(out / "records").to_pylist()
+    failed = [(row["reason"], row["message"]) for row in rows if row["status"] == "failed"]
+    assert [reason for reason, _ in failed] == ["bad_record", "bad_record"]
+    assert "leads out of the archive" in failed[0][1]
+    assert "a symbolic link" in failed[1][1]
+    assert len(rows) == 62
+    outside = [path for path in tmp_path.rglob("*") if "evil" in path.name]
+    assert outside == []
