@@ -49,7 +49,7 @@ Masks of images, by a SavedModel.
   pixelmill segment --input photos/ --model deeplab/ --value_range=-1,1 --output out/
 
 The input is a folder, a glob ('train-*.tfrecord'), name.tfrecord@10, or several joined by
-commas. Images of a folder give a tree of mask files, TFRecord shards give TFRecord shards.
+commas. Images of a folder give a tree of mask files, shards give shards of their format.
 OUT holds masks/, records/ (a Parquet row for every image), metrics/ (a file for every shard,
 written last: the shard is done), legend.json, metrics.json, report.html and _SUCCESS.
 What pixelmill does not know goes to Beam: --runner, --direct_num_workers ..."""

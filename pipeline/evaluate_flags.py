@@ -20,7 +20,7 @@ How good predicted masks are: against labels, or without them against an earlier
   pixelmill evaluate --model unet/model --input shards/images --output scores/
   pixelmill evaluate --predictions run/ --reference last_week/ --output scores/
 
-Predictions are a run of `pixelmill segment`, a folder of masks, or TFRecord shards. A prediction
+Predictions are a run of `pixelmill segment`, a folder of masks, or shards. A prediction
 and a label belong together when their names are equal without extension; those of runs over shards
 when their shards and keys are. With --model, images are segmented and scored in one pass, with
 the masks beside them (as for `pixelmill pack`), in their shards, or in --labels.

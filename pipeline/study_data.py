@@ -8,6 +8,7 @@ from models.errors import UserError
 from pipeline.train_setup import plan_training, read_survey
 from transforms import hashes
 from transforms.inputs import Plan
+from transforms.listing import AUTO
 from transforms.training_checks import check_survey
 from transforms.training_data import CACHE_BYTES, Reading, Survey, TrainingSet
 from transforms.training_mix import Mix, joined
@@ -67,7 +68,7 @@ def read_study(flags: argparse.Namespace, out: str) -> StudyData:
     texts: dict[int, str] = {}
     for name in SETS:
         one = argparse.Namespace(**vars(flags))
-        one.input = getattr(flags, name)
+        one.input, one.input_format = getattr(flags, name), AUTO
         one.classes = flags.classes or _known_names(texts)
         plans[name], reading = plan_training(one, out)
         if reading.folders and sets and not one.classes:

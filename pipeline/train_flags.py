@@ -20,7 +20,7 @@ Trains a network on shards of examples and exports it as a SavedModel that pixel
   pixelmill train classifier --input digits/ --output cnn/
   pixelmill train generator --input digits/ --output gan/
 
-A segmenter learns from TFRecord shards with masks (image/segmentation/class/encoded), or from
+A segmenter learns from shards with masks (image/segmentation/class/encoded), or from
 image files with masks beside them, as `pixelmill pack` pairs them. A classifier and a generator
 learn from shards with labels (image/class/label), or from a folder of images for each class.
 

@@ -13,14 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
 
-from transforms.folder_tables import told
+from transforms import storage
+from transforms.beside import pair_masks, told
+from transforms.formats import parquet
 from transforms.listing import AUTO, FOLDER, InputError, Listing, list_input
 from transforms.shard_names import EXTENSIONS, ShardName, format_of, shard_id
 
 FILES_PER_SHARD = 256
 IMAGES, ITEMS = "images", "items"  # kinds of plans that are not of files of examples
 _TFRECORD = "tfrecord"
-_MASK_SUFFIX = "_mask"
 _NAME_BYTES = 255  # of a file, on the usual file systems
 _STEM_LENGTH = 100  # of a shard's name, so that all names made from it fit a file system
 
@@ -90,6 +91,7 @@ class Shard:
     items: Items | None = None
     part: Part | None = None
     format: str = _TFRECORD
+    groups: tuple[int, int] | None = None  # of a large Parquet file: these row groups, [a, b)
 
     @property
     def is_examples(self) -> bool:
@@ -116,6 +118,8 @@ class Shard:
             fields["items"] = [self.items.first, self.items.labels]
         if self.format != _TFRECORD:
             fields["format"] = self.format
+        if self.groups is not None:
+            fields["groups"] = self.groups
         return json.dumps(fields, ensure_ascii=True)
 
     @staticmethod
@@ -125,7 +129,8 @@ class Shard:
         items = None
         if (found := fields.pop("items", None)) is not None:
             items = Items(found[0], tuple((label, count) for label, count in found[1]))
-        return Shard(**fields, files=files, items=items)
+        groups = fields.pop("groups", None)
+        return Shard(**fields, files=files, items=items, groups=groups and tuple(groups))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,11 +218,26 @@ def cut(listing: Listing, files_per_shard: int = FILES_PER_SHARD) -> Plan:
         if other != path:
             raise InputError(f"{other} and {path} would both become shard {name}; name one")
     _check_paths([f"{name}.tfrecord" for name in names])
-    shards = tuple(
+    shards = [
         Shard(name, f"{listing.root}/{path}", size, format=kind)
         for name, (path, size) in zip(names, records, strict=True)
-    )
-    return Plan(shards, kind, listing.ignored)
+    ]
+    if kind == "parquet":
+        shards = [part for shard in shards for part in _parts(shard)]
+    return Plan(tuple(shards), kind, listing.ignored)
+
+
+def _parts(shard: Shard) -> list[Shard]:
+    """A large Parquet file as shards of its row groups; on gs:// it stays one, for it is copied."""
+    if storage.is_remote(shard.root) or shard.size_bytes < 2 * parquet.PART_BYTES:
+        return [shard]
+    parts = parquet.parts(shard.root)
+    return [
+        dataclasses.replace(
+            shard, name=str(ShardName(shard.name, i, len(parts))), size_bytes=size, groups=groups
+        )
+        for i, (groups, size) in enumerate(parts)
+    ] or [shard]
 
 
 def _kind(listing: Listing) -> str:
@@ -228,9 +248,8 @@ def _kind(listing: Listing) -> str:
     for path, _ in listing.files:
         first.setdefault(format_of(os.path.basename(path)) or IMAGES, path)
     if len(first) > 1:
-        (one, path), (other, another) = sorted(first.items(), key=lambda kind: kind[0] == IMAGES)[
-            :2
-        ]
+        in_order = sorted(first.items(), key=lambda kind: kind[0] == IMAGES)
+        (one, path), (other, another) = in_order[:2]
         raise InputError(
             f"the input has both {_KINDS[one]} ({path}) and {_KINDS[other]} ({another}) below "
             f"{listing.root}; name one kind, for example with a glob like '*.tfrecord', or by "
@@ -344,32 +363,6 @@ def folded(name: str) -> str:
     """The same for names that some file system cannot tell apart (Unicode's canonical caseless
     matching); ones that only look alike stay different."""
     return normalize("NFC", normalize("NFD", name).casefold())
-
-
-def pair_masks(files: Sequence[tuple[str, int]]) -> tuple[list[tuple[str, int]], dict[str, str]]:
-    """Tells masks that lie beside their images from the images.
-
-    A file is a mask when its name is an image's with "_mask" before the extension, or when its
-    path is an image's with the folder "images" replaced by "masks"; the extensions may differ.
-
-    Returns:
-        The images, and for each image that has one, the relative path of its mask.
-    """
-    by_stem = {os.path.splitext(path)[0]: path for path, _ in files}
-    masks: dict[str, str] = {}
-    for stem, path in by_stem.items():
-        for candidate in _mask_stems(stem):
-            if candidate in by_stem and candidate != stem:
-                masks[path] = by_stem[candidate]
-                break
-    taken = set(masks.values())
-    return [file for file in files if file[0] not in taken], masks
-
-
-def _mask_stems(stem: str) -> list[str]:
-    parts = stem.split("/")
-    swapped = ["masks" if part == "images" else part for part in parts]
-    return [stem + _MASK_SUFFIX, "/".join(swapped)]
 
 
 def _safe_stem(name: str) -> str:

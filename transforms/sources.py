@@ -153,7 +153,7 @@ class FileLoad:
 def _read_examples(shard: Shard, names: FeatureNames) -> Iterator[Item[Load]]:
     keys = _UniqueKeys()
     file_name = os.path.basename(shard.root)
-    for index, data in enumerate(read_shard_file(shard.root, shard.format)):
+    for index, data in enumerate(read_shard_file(shard.root, shard.format, shard.groups)):
         if isinstance(data, BadRecord):
             name, features = "", b""
             reason = "rest_lost" if data.last else "bad_record"

@@ -116,7 +116,9 @@ def count_images(plan: Plan) -> tuple[int, bool]:
         return plan.records, True
     shard = max(plan.shards, key=lambda s: s.size_bytes)
     sizes: list[int] = []
-    for record in itertools.islice(read_shard_file(shard.root, shard.format), _SAMPLE + 1):
+    for record in itertools.islice(
+        read_shard_file(shard.root, shard.format, shard.groups), _SAMPLE + 1
+    ):
         sizes.append(_FRAMING_BYTES + (len(record) if isinstance(record, bytes) else 0))
     if len(sizes) <= _SAMPLE:  # the whole shard, gzip or not
         if len(plan.shards) == 1:

@@ -37,6 +37,7 @@ from transforms.formats.plain import bytes_feature, parsed, serialized
 __all__ = ["EXTENSION", "open_writer", "read_examples"]
 
 EXTENSION = ".parquet"
+PART_BYTES = 256 << 20  # of a file that is split into shards
 _BATCH_BYTES = 16 << 20  # about, of rows that are in memory at once
 _BATCH_ROWS = 1024
 _DICTIONARY_BYTES = 1 << 28
@@ -51,6 +52,31 @@ _TEXT = "image/class/text"
 def read_examples(file: IO[bytes]) -> Iterator[bytes | BadRecord]:
     """See ShardFormat; the file must be seekable. A damaged page costs what follows it in its row
     group."""
+    return read_groups(file, None)
+
+
+def parts(path: str) -> list[tuple[tuple[int, int], int]]:
+    """Row groups [first, end) of a local file that make parts of about PART_BYTES, and their sizes.
+
+    One part, or none, when it cannot be split or read.
+    """
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowException, OSError, ValueError):
+        return []  # who reads it will tell
+    found, first, size = [], 0, 0
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        columns = range(row_group.num_columns)
+        size += sum(max(0, row_group.column(i).total_compressed_size) for i in columns)
+        if size >= PART_BYTES or group + 1 == metadata.num_row_groups:
+            found.append(((first, group + 1), size))
+            first, size = group + 1, 0
+    return found if len(found) > 1 else []
+
+
+def read_groups(file: IO[bytes], groups: tuple[int, int] | None) -> Iterator[bytes | BadRecord]:
+    """The same of some row groups, [first, end); None for all."""
     watched = _Watched(file)
     try:
         table = pq.ParquetFile(
@@ -64,7 +90,10 @@ def read_examples(file: IO[bytes]) -> Iterator[bytes | BadRecord]:
         watched.reraise()
         yield BadRecord(f"it is no Parquet file, or its end is damaged: {_short(error)}", last=True)
         return
-    for group in range(table.num_row_groups):
+    for group in range(*(groups or (0, table.num_row_groups))):
+        if group >= table.num_row_groups:
+            yield BadRecord(f"row group {group} is gone: the file is another one now", last=True)
+            return
         yield from _read_group(table, reader, group, watched)
 
 

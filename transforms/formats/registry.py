@@ -41,11 +41,14 @@ INPUT_FORMATS = (*READERS, FOLDER)
 OUTPUT_FORMATS = (*WRITERS, FOLDER)
 
 
-def read_shard_file(path: str, name: str) -> Iterator[bytes | BadRecord]:
+def read_shard_file(
+    path: str, name: str, groups: tuple[int, int] | None = None
+) -> Iterator[bytes | BadRecord]:
     """The records of a file of a format, as serialized tf.Examples, in order.
 
     Args:
         name: of the format, a key of READERS.
+        groups: of a Parquet file, these row groups only, [first, end).
 
     Raises:
         OSError: the file cannot be opened or read.
@@ -55,5 +58,7 @@ def read_shard_file(path: str, name: str) -> Iterator[bytes | BadRecord]:
             with tempfile.TemporaryFile() as copied:  # read from its end, and then by columns
                 storage.copy_to(file, copied)
                 yield from READERS[name](copied)
+        elif groups is not None:
+            yield from parquet.read_groups(file, groups)
         else:
             yield from READERS[name](file)

@@ -1,12 +1,17 @@
 """Which files of a folder are shards of which format."""
 
+import random
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from transforms.formats import parquet
 from transforms.inputs import Plan, plan_input
 from transforms.listing import InputError
 from transforms.shard_names import format_of
+from transforms.sources import read_shard
 
 
 @pytest.mark.parametrize(
@@ -92,3 +97,24 @@ def test_ranges_in_braces(tmp_path: Path) -> None:
         plan_input(f"{folder}/x-{{000011..000012}}.tar")
     with pytest.raises(InputError, match="names no files"):
         plan_input(f"{folder}/x-{{3..2}}.tar")
+
+
+def test_a_large_parquet_file_is_many_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "PART_BYTES", 20_000)
+    path = tmp_path / "x.parquet"
+    rows = [random.Random(i).randbytes(1000) for i in range(100)]
+    pq.write_table(pa.table({"image": rows, "id": range(100)}), path, row_group_size=7)
+    plan = plan_input(str(path))
+    assert len(plan.shards) == 5
+    assert [shard.groups for shard in plan.shards][:2] == [(0, 3), (3, 6)]
+    assert plan.shards[4].name == "x-00004-of-00005"
+    assert Plan.from_lines(plan.to_lines()) == plan
+    loads = [load for shard in plan.shards for _, load in read_shard(shard)]
+    assert [load() for load in loads if callable(load)] == rows
+    pq.write_table(pa.table({"image": rows[:7]}), path)
+    *_, (_, gone) = read_shard(plan.shards[1])
+    assert "the file is another one now" in str(gone)
+    path.write_bytes(path.read_bytes()[:-1] + bytes(50_000))
+    assert len(plan_input(str(path)).shards) == 1, "who reads it tells that it is none"

@@ -1,13 +1,16 @@
-"""What tables beside image files say of them: metadata.jsonl or metadata.csv in a listed folder."""
+"""What lies beside image files: tables that tell of them, and masks that are paired by name."""
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transforms import paths
 from transforms.formats import base
 from transforms.formats.folder import read_table
 from transforms.listing import InputError, Listing
+
+_MASK_SUFFIX = "_mask"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,3 +59,29 @@ def told(listing: Listing) -> Told:
     pictures = [(path, size) for path, size in files.items() if path not in others]
     pictures += [file for file in listing.files if file[0] not in files and file[0] not in others]
     return Told(tuple(pictures), masks, features)
+
+
+def pair_masks(files: Sequence[tuple[str, int]]) -> tuple[list[tuple[str, int]], dict[str, str]]:
+    """Tells masks that lie beside their images from the images.
+
+    A file is a mask when its name is an image's with "_mask" before the extension, or when its
+    path is an image's with the folder "images" replaced by "masks"; the extensions may differ.
+
+    Returns:
+        The images, and for each image that has one, the relative path of its mask.
+    """
+    by_stem = {os.path.splitext(path)[0]: path for path, _ in files}
+    masks: dict[str, str] = {}
+    for stem, path in by_stem.items():
+        for candidate in _mask_stems(stem):
+            if candidate in by_stem and candidate != stem:
+                masks[path] = by_stem[candidate]
+                break
+    taken = set(masks.values())
+    return [file for file in files if file[0] not in taken], masks
+
+
+def _mask_stems(stem: str) -> list[str]:
+    parts = stem.split("/")
+    swapped = ["masks" if part == "images" else part for part in parts]
+    return [stem + _MASK_SUFFIX, "/".join(swapped)]
