@@ -334,7 +334,7 @@ def test_the_rule_for_absent_classes_is_an_option_and_is_said(sides, files_run, 
         (["--predictions", "P", "--labels", "L", "--classes", "a,b", "--class_map", "1=c"], "1=c"),
         (
             ["--predictions", "P", "--labels", "L", "--pair_by", "shard", "--classes", "a,b"],
-            "TFRecord shards of the same names",
+            "shards of the same names",
         ),
         (
             ["--predictions", "P", "--labels", "L", "--label_suffix", "_x", "--classes", "a,b"],

@@ -243,7 +243,7 @@ def test_two_runs_at_once_both_end_and_every_shard_is_committed_once(
 
 def test_two_runs_at_once_on_gs(gcs: GcsServer, source: str) -> None:
     gcs.upload(source, "in")
-    expected = run_there(gcs, format="tfrecord")
+    expected = run_there(gcs, as_files=False)
     for number in range(3):
         gcs.delete_all("out/")
         arguments = ("gs://bucket/in", "gs://bucket/out", gcs.url, number)
@@ -319,7 +319,7 @@ def test_a_zombie_changes_nothing(
         (first, *_) = [name for name, _ in reference if name.startswith("metrics/")]
         record = storage.read_bytes(f"{out}/{first}")
         storage.delete(f"{out}/{first}")  # not committed yet, when the zombie looks
-        zombie = Zombie(source, out, work, format="tfrecord")
+        zombie = Zombie(source, out, work, as_files=False)
         assert storage.create_once(out, first, record)
     else:
         zombie = Zombie(source, out, work, as_files)

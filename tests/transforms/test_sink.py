@@ -1,6 +1,7 @@
 """Writing and committing shards: layout, records file, and what a second or dying attempt does."""
 
 import dataclasses
+import json
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -201,6 +202,30 @@ def test_a_tree_of_files(tmp_path):
         "masks/deep/k0.png",
         f"records/{SHARD.name}.parquet",
     ]
+
+
+def test_a_folder_with_a_table_for_records_of_shards(tmp_path):
+    sink = sink_at(tmp_path, as_files=True)
+    records = [
+        dataclasses.replace(record(i, features(image__filename=b"a/p.jpg", n=i)), output_name="")
+        for i in range(2)
+    ]
+    left = tmp_path / "out" / "masks" / SHARD.name / "000001-p.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of an attempt that died, where this record did not fail")
+    picture = b"\x89PNG\r\n\x1a\n"
+    report = write(sink, [(records[0], result(picture, confidence=b"c")), (records[1], BROKEN)])
+    folder = f"masks/{SHARD.name}"
+    assert sorted(file.path for file in report.files) == [
+        f"{folder}/000000-p.png",
+        f"{folder}/000000-p_confidence.bin",
+        f"{folder}/metadata.jsonl",
+        f"records/{SHARD.name}.parquet",
+    ]
+    assert not left.exists()
+    (line,) = map(json.loads, (left.parent / "metadata.jsonl").read_text().splitlines())
+    assert line["file_name"] == "000000-p.png"
+    assert (line["n"], line["image/filename"]) == (0, "a/p.jpg")
 
 
 def test_every_record_has_a_row_and_failed_ones_no_picture(tmp_path):
