@@ -2,14 +2,15 @@
 
 import io
 import tarfile
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import IO, Any
 
 import hypothesis.strategies as st
 import numpy as np
 from PIL import Image
 
 from models.loading import import_tensorflow
-from transforms.formats.base import BadRecord
+from transforms.formats.base import BadRecord, ExampleWriter
 from transforms.formats.plain import bytes_feature, float_feature, int_feature, parsed, serialized
 
 tf = import_tensorflow()
@@ -44,6 +45,19 @@ def usual(index: int) -> bytes:
         blob=bytes(range(256)),
         texts=[b"a", "ä".encode()],
     )
+
+
+def shard_file(
+    open_writer: Callable[[IO[bytes], str], ExampleWriter], examples: Iterable[Any], scratch: object
+) -> bytes:
+    """What a format makes of examples."""
+    file = io.BytesIO()
+    writer = open_writer(file, str(scratch))
+    for each in examples:
+        writer.write(each)
+    writer.finish()
+    writer.close()
+    return file.getvalue()
 
 
 def named(record: bytes | BadRecord) -> Any:

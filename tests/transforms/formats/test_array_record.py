@@ -3,9 +3,10 @@
 import io
 import random
 from pathlib import Path
+from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader
-from format_examples import example, usual
+from format_examples import example, shard_file, usual
 
 from transforms.formats import array_record
 from transforms.formats.base import BadRecord
@@ -13,13 +14,8 @@ from transforms.formats.base import BadRecord
 EXAMPLES = [usual(index) for index in range(6)]
 
 
-def written(examples: list[bytes], scratch: Path) -> bytes:
-    file = io.BytesIO()
-    writer = array_record.open_writer(file, str(scratch))
-    for each in examples:
-        writer.write(each)
-    writer.finish()
-    return file.getvalue()
+def written(examples: list[Any], scratch: Path) -> bytes:
+    return shard_file(array_record.open_writer, examples, scratch)
 
 
 def read(data: bytes) -> list[bytes | BadRecord]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from format_examples import example, named, picture, text_of, usual
+from format_examples import example, named, picture, shard_file, text_of, usual
 
 from transforms.formats import base, parquet, parquet_writer
 from transforms.formats.arrow_values import EXACT
@@ -34,12 +34,7 @@ def table(metadata: dict[bytes, bytes] | None = None, /, **columns: Any) -> byte
 
 
 def written(examples: list[Any], scratch: Path) -> bytes:
-    file = io.BytesIO()
-    writer = parquet.open_writer(file, str(scratch))
-    for each in examples:
-        writer.write(each)
-    writer.finish()
-    return file.getvalue()
+    return shard_file(parquet.open_writer, examples, scratch)
 
 
 def images(*pairs: tuple[bytes | None, str | None]) -> pa.Array:

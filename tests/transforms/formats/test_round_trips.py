@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from format_examples import EXAMPLES, FEATURES, example, picture, usual
+from format_examples import EXAMPLES, FEATURES, example, picture, shard_file, usual
 from hypothesis import given
 
 from transforms.formats import folder, registry
@@ -18,13 +18,7 @@ FORMATS = [*registry.WRITERS]
 
 
 def written(name: str, examples: Iterable[bytes], scratch: str) -> bytes:
-    file = io.BytesIO()
-    writer = registry.WRITERS[name].open_writer(file, scratch)
-    for each in examples:
-        writer.write(each)
-    writer.finish()
-    writer.close()
-    return file.getvalue()
+    return shard_file(registry.WRITERS[name].open_writer, examples, scratch)
 
 
 def read(name: str, data: bytes) -> list[bytes | BadRecord]:

@@ -9,7 +9,7 @@ import zlib
 from typing import Any
 
 import pytest
-from format_examples import END, example, member, named, picture, text_of, usual
+from format_examples import END, example, member, named, picture, shard_file, text_of, usual
 
 from transforms.formats import base, tar, tar_members
 from transforms.formats.base import BadRecord
@@ -21,12 +21,7 @@ def read(data: bytes) -> list[bytes | BadRecord]:
 
 
 def archive(examples: list[bytes]) -> bytes:
-    file = io.BytesIO()
-    writer = tar.open_writer(file, "")
-    for each in examples:
-        writer.write(each)
-    writer.finish()
-    return file.getvalue()
+    return shard_file(tar.open_writer, examples, "")
 
 
 PNG, JPEG = picture(1), picture(2, "JPEG")
@@ -111,12 +106,9 @@ def test_archives_are_reproducible_and_say_nothing_of_the_machine() -> None:
         for info in opened:
             facts = (info.mtime, info.uid, info.gid, info.uname, info.gname, info.mode)
             assert facts == (0, 0, 0, "", "", 0o444)
-    packed = io.BytesIO()
-    writer = tar.open_gzip_writer(packed, "")
-    writer.write(usual(0))
-    writer.finish()
-    assert gzip.decompress(packed.getvalue()) == archive([usual(0)])
-    assert packed.getvalue()[4:8] == bytes(4), "no time"
+    packed = shard_file(tar.open_gzip_writer, [usual(0)], "")
+    assert gzip.decompress(packed) == archive([usual(0)])
+    assert packed[4:8] == bytes(4), "no time"
 
 
 @pytest.mark.parametrize(
