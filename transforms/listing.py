@@ -20,6 +20,7 @@ LIST_EXTENSION = ".list"
 AUTO, FOLDER = "auto", "folder"
 TABLES = ("metadata.jsonl", "metadata.csv")
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
+_NO_INPUT = ("records/", "rejected/", "reference/", "retries/")  # in OUT of a run
 _MOST_LISTS = 8  # that name one another
 _THREADS = 16
 
@@ -186,6 +187,8 @@ def _without_loops(paths: Iterable[str]) -> list[str]:
 
 def _list_folder(path: str, input_format: str) -> tuple[dict[str, int], list[str]]:
     files = list(storage.list_files(path))
+    if "run.json" in (name for name, _ in files):  # OUT of a run: its tables are no shards
+        files = [file for file in files if not file[0].startswith(_NO_INPUT)]
     kinds = {name: _kind(name) for name, size in files if size >= 0}
     wanted = set(kinds.values()) - {None}
     if input_format != AUTO:

@@ -29,7 +29,7 @@ from transforms.failures import Failure
 from transforms.inputs import Plan, Shard
 from transforms.listing import IMAGE_EXTENSIONS, InputError
 from transforms.records import Record
-from transforms.sources import FeatureNames, FileLoad, Load, Loaded, file_items, read_shard
+from transforms.sources import FeatureNames, FileLoad, Load, Loaded, file_items, read_shard, told_of
 
 tf = import_tensorflow()
 
@@ -90,10 +90,17 @@ class Partners:
                 for shard in plan.shards
                 for record, load in file_items(shard)
                 if (name := pair_name(record.key, settings.suffix)) is not None
-                for mask in [with_confidence(record, load, settings.confidence_root)]
+                for mask in [self._with_confidence(shard, record, load)]
             }
         elif settings.index:
             self._index = read_index(settings.index)
+
+    def _with_confidence(self, shard: Shard, record: Record, load: Load) -> Found:
+        """A mask that is a file, with its confidence: of a table, or of the other folder."""
+        _, files = told_of(shard.files[record.index])
+        if CONFIDENCE_FEATURE in files:
+            return Found(load, FileLoad(os.path.join(shard.root, files[CONFIDENCE_FEATURE])))
+        return with_confidence(record, load, self._settings.confidence_root)
 
     def of(self, shard: Shard, wanted: Set[str]) -> Mapping[str, Found]:
         """Partners by name, of a shard whose records have the wanted names.

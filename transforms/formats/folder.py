@@ -122,6 +122,7 @@ def _row(line: Mapping[str, Any]) -> Row:
     files: dict[str, str] = {}
     features: dict[str, Any] = {}
     for name, value in line.items():
+        name.encode()  # raises for what is no text
         if name in (_FILE, _EXACT):
             continue
         if name.endswith(f"_{_FILE}") and isinstance(value, str):
@@ -134,6 +135,7 @@ def _row(line: Mapping[str, Any]) -> Row:
     if not isinstance(exact, dict):
         raise ValueError(f"column {_EXACT!r} is no JSON object")
     for name, value in exact.items():
+        name.encode()
         if isinstance(value, dict) and isinstance(value.get("file"), str):
             files[name] = inside(value["file"])
         else:

@@ -66,7 +66,7 @@ def from_plain(value: Any, typed: bool = False) -> Any:
         return bytes_feature([v.encode("utf-8", "surrogatepass") for v in values])
     if all(isinstance(v, int) and int(v) in _INT64 for v in values):
         return int_feature([int(v) for v in values])
-    if all(isinstance(v, int | float) for v in values):
+    if all(isinstance(v, float) or (isinstance(v, int) and int(v) in _INT64) for v in values):
         return float_feature(values)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return bytes_feature([text.encode("utf-8", "surrogatepass")])

@@ -117,10 +117,12 @@ class _Sample:
         try:
             if _FEATURES in self.fields:
                 return serialized(_told(dict(self.fields)))
+            return serialized(_guessed(self.key, self.fields))
         except (ValueError, RecursionError) as error:
-            message = f"record {self.key[:200]!r}: {_FEATURES} is damaged: {error}"
-            return BadRecord(message, last=False)
-        return serialized(_guessed(self.key, self.fields))
+            what = (
+                f"{_FEATURES} is damaged" if _FEATURES in self.fields else "its names are no text"
+            )
+            return BadRecord(f"record {self.key[:200]!r}: {what}: {error}", last=False)
 
 
 def _forbidden(name: str) -> str:

@@ -35,7 +35,14 @@ def place(tmp_path: Path) -> Path:
 def test_columns_become_features(place: Path) -> None:
     (place / "one" / "metadata.jsonl").write_text(
         lines(
-            {"file_name": "b.png", "label": 3, "score": 0.5, "tags": ["x", "y"], "none": None},
+            {
+                "file_name": "b.png",
+                "label": 3,
+                "score": 0.5,
+                "big": 10**400,
+                "tags": ["x", "y"],
+                "none": None,
+            },
             {
                 "file_name": "a.jpg",
                 "mask_file_name": "m/a.png",
@@ -55,7 +62,8 @@ def test_columns_become_features(place: Path) -> None:
     assert features["image/class/label"].int64_list.value == [3]
     assert features["score"].float_list.value == [0.5]
     assert features["tags"].bytes_list.value == [b"x", b"y"]
-    assert features.keys() == {"image/class/label", "score", "tags"}
+    assert features.keys() == {"image/class/label", "score", "tags", "big"}
+    assert text_of(features["big"]) == b"1" + b"0" * 400
     assert text_of(named(a.features)["depth"]) == b"depth"
     assert json.loads(text_of(named(a.features)["box"])) == {"x": 1}
     assert not callable(load) or load() == JPEG
@@ -119,6 +127,7 @@ def _raised(load: Any) -> Exception:
         (lines({"file_name": "b.png", "pixelmill": '{"x": {"base64": [1]}}'}), "no value"),
         (lines({"file_name": "b.png", "pixelmill": "[]"}), "no JSON object"),
         (lines({"file_name": 3}), "expected a text"),
+        (lines({"file_name": "b.png", "\ud800": 3}), "surrogates"),
         (lines({"name": "b.png"}), "expected a text"),
         (lines({"file_name": "b.png"}, {"file_name": "b.png"}), "twice"),
         ("{\n", "line 1 is no JSON"),

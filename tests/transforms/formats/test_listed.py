@@ -118,3 +118,9 @@ def test_a_large_parquet_file_is_many_shards(
     assert "the file is another one now" in str(gone)
     path.write_bytes(path.read_bytes()[:-1] + bytes(50_000))
     assert len(plan_input(str(path)).shards) == 1, "who reads it tells that it is none"
+
+
+def test_tables_of_a_run_are_no_shards(tmp_path: Path) -> None:
+    names = ("run.json", "images/x.parquet", "records/x.parquet", "rejected/x.tfrecord")
+    plan = plan_input(touch(tmp_path, *names))
+    assert [shard.name for shard in plan.shards] == ["images/x"]

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import random
 import tarfile
 import tracemalloc
 import zlib
@@ -130,6 +131,7 @@ def test_archives_are_reproducible_and_say_nothing_of_the_machine() -> None:
         (member("a.png", PNG) + member("a.json", type=tarfile.SYMTYPE), "a symbolic link"),
         (member("a.png", PNG, pax_headers={"GNU.sparse.major": "1"}), "a sparse file"),
         (member("a.png", PNG, pax_headers={"size": "x"}), "no number"),
+        (member("a.png", PNG) + member("a.\udce9", b"x"), "no text"),
         (member("a.png", PNG) + member("a.features.json", b"[1]"), "no object"),
         (member("a.png", PNG) + member("a.features.json", b"{"), "damaged"),
         (member("a.png", PNG) + member("a.features.json", b"[" * 100_000), "damaged"),
@@ -262,3 +264,14 @@ def test_the_table_of_a_record_is_plain_json() -> None:
     assert table["image/filename"] == "left/photo 3.v2.jpg"
     assert table["image/encoded"] == {"member": "jpg"}
     assert parsed(usual(3))["weights"].float_list.value[0] != 0.1, "a float32"
+
+
+def test_no_damage_stops_the_reader() -> None:
+    data = archive([usual(index) for index in range(2)])
+    rng = random.Random(0)
+    for _ in range(400):
+        damaged = bytearray(data)
+        for _ in range(rng.choice([1, 1, 5, 100])):
+            damaged[rng.randrange(len(data))] = rng.randrange(256)
+        for each in read(bytes(damaged[: rng.choice([None, rng.randrange(len(data))])])):
+            assert isinstance(each, BadRecord) or parsed(each) is not None
