@@ -75,7 +75,7 @@ def augment(
     usual = {"overwrite": False, "max_failed_fraction": 0.01, "max_pixels": None, "threads": None}
     flags = argparse.Namespace(**{**usual, **vars(flags)})
     options = engine.pipeline_options([]) if options is None else options
-    plan = Plan(tuple(shards), shards[0].format)
+    plan = Plan.of(tuple(shards))
     operator = make_operator(recipe, out, flags.max_pixels or MAX_PIXELS, flags.threads or 0)
     _check_first(plan, operator)
     identity = {
@@ -142,7 +142,7 @@ def plan_validation(recipe: Recipe) -> Plan | None:
     if not recipe.filter.validation:
         return None
     shards = plan_source(",".join(recipe.filter.validation))
-    return Plan(shards, shards[0].format)
+    return Plan.of(shards)
 
 
 def _bind_segmenter(wanted: PseudoLabel) -> Bound:

@@ -177,6 +177,11 @@ class Plan:
             shards = tuple(Shard.from_json(line) for line in text.splitlines())
         except (TypeError, AttributeError) as error:
             raise ValueError(f"it is no plan: {error}") from error
+        return Plan.of(shards)
+
+    @staticmethod
+    def of(shards: tuple[Shard, ...]) -> "Plan":
+        """A plan of shards that were planned before; their kind is what they are."""
         if any(shard.items is not None for shard in shards):
             return Plan(shards, ITEMS)
         kinds = {shard.format if shard.is_examples else IMAGES for shard in shards}

@@ -277,4 +277,4 @@ class Night:
 
 def _plan(sources: Sequence[Source]) -> str:
     """Digest of the plan that a partition of these sources is made by."""
-    return Plan(tuple(source.shard for source in sources), sources[0].shard.format).digest()
+    return Plan.of(tuple(source.shard for source in sources)).digest()

@@ -144,6 +144,7 @@ def test_evaluate_and_export_read_a_run_of_it(
     found = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert found["metrics"]["miou"] == 1
     assert found["records"]["read"] == 60
+    assert found["metrics"]["calibration_error"] is not None
     if name == "tar":  # all are read by one function
         for run, place in ((usual, "a"), (out, "b")):
             arguments = ["--format", "hf_imagefolder", str(run), str(tmp_path / place)]
