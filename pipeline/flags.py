@@ -193,9 +193,21 @@ def add_generate_flags(command: argparse.ArgumentParser) -> None:
         default=256,
         help="made and committed together, default 256",
     )
-    group.add_argument("--image_format", choices=("png", "jpeg"), default="png")
-    group.add_argument("--quality", type=percent, default=95, help="of a JPEG, default 95")
+    add_codec_flags(group, "png", "default png")
     add_batch_flags(group)
+
+
+def add_codec_flags(group: Any, default: str | None, usual: str) -> None:
+    group.add_argument(
+        "--image_format",
+        choices=("png", "jpeg", "webp", "avif"),
+        default=default,
+        help=f"of pictures that are written, {usual}; masks are always PNGs, for class ids do not "
+        "survive a lossy codec",
+    )
+    group.add_argument(
+        "--quality", type=percent, default=95, help="of all but PNG, 1 to 100, default 95"
+    )
 
 
 def add_segment_flags(command: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from transforms import generate, translate
 from transforms.decode import DecodePolicy
 from transforms.inputs import Plan, plan_input
 from transforms.items import class_counts, even_counts, plan_items
-from transforms.picture_files import CHANGED, MADE, PictureFormat
+from transforms.picture_files import CHANGED, MADE, PictureFormat, check_codec
 from transforms.sink import Sink
 from transforms.sources import FeatureNames
 from transforms.staging import local_model
@@ -54,6 +54,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     }
     batch_size, policy = identity["batch_size"], DecodePolicy(flags.max_pixels, flags.alpha)
     masks = dataclasses.replace(policy, ids=binding.takes_mask)
+    check_codec(flags.image_format)
     how = PictureFormat(flags.image_format, flags.quality, CHANGED if plan else MADE)
     identity["format"] = dataclasses.asdict(how)
     tiling, tiled = tile_flags.choose_tiling(

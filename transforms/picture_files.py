@@ -1,13 +1,21 @@
-"""Writing pictures that a model made: PNG or JPEG, marked as synthetic inside the file."""
+"""Writing pictures that a model made, marked as synthetic inside the file.
+
+PNG is lossless; JPEG, WebP and AVIF are not, and are for pictures alone: masks are always PNGs.
+"""
 
 import dataclasses
 import io
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
+
+from models.errors import UserError
+
+Codec = Literal["png", "jpeg", "webp", "avif"]
+CODECS: tuple[Codec, ...] = get_args(Codec)
 
 # IPTC's terms for where a picture came from, cv.iptc.org/newscodes/digitalsourcetype
 MADE = "trainedAlgorithmicMedia"
@@ -29,26 +37,48 @@ class PictureFormat:
     """How pictures are written.
 
     Attributes:
-        name: "png", lossless, or "jpeg".
-        quality: of a JPEG, 1 to 100; from 90 on colours are kept at full size.
-        source: where pictures come from: MADE or CHANGED.
+        name: of the codec.
+        quality: of all but PNG, 1 to 100; from 90 on JPEG and AVIF keep colours at full size.
+        source: where pictures come from: MADE or CHANGED; "" for what no model has made.
     """
 
-    name: Literal["png", "jpeg"] = "png"
+    name: Codec = "png"
     quality: int = 95
     source: str = MADE
 
 
+def check_codec(name: str) -> None:
+    """Raises UserError when this Pillow cannot write pictures of a codec."""
+    if name in ("webp", "avif") and not features.check(name):
+        raise UserError(
+            f"this Pillow was built without {name}; install one of PyPI's wheels, or give another "
+            "--image_format"
+        )
+
+
+def xmp_packet(source: str) -> str:
+    """XMP that says where a picture comes from, by IPTC's term, and nothing else."""
+    return _XMP.format(source)
+
+
 def encode_picture(pixels: npt.NDArray[np.uint8], how: PictureFormat) -> bytes:
-    """Encodes uint8 [H, W, 3] RGB or [H, W] grey, with the term for its source in XMP."""
+    """Encodes uint8 [H, W, 3] RGB or [H, W] grey, with the term for its source in XMP if any."""
     buffer = io.BytesIO()
-    xmp = _XMP.format(how.source)
+    xmp = xmp_packet(how.source) if how.source else ""
     image = Image.fromarray(np.ascontiguousarray(pixels))
+    options: dict[str, Any] = {"xmp": xmp.encode()} if xmp else {}
+    full_colour = how.quality >= 90
     if how.name == "jpeg":
-        options: dict[str, Any] = {"subsampling": 0 if how.quality >= 90 else 2}
-        image.save(buffer, "JPEG", quality=how.quality, xmp=xmp.encode(), **options)
+        options["subsampling"] = 0 if full_colour else 2
+        image.save(buffer, "JPEG", quality=how.quality, **options)
+    elif how.name == "webp":
+        image.save(buffer, "WEBP", quality=how.quality, **options)
+    elif how.name == "avif":  # one thread: the same bytes on every machine
+        options |= {"subsampling": "4:4:4" if full_colour else "4:2:0", "max_threads": 1}
+        image.save(buffer, "AVIF", quality=how.quality, **options)
     else:
         text = PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", xmp)
+        if xmp:
+            text.add_itxt("XML:com.adobe.xmp", xmp)
         image.save(buffer, "PNG", compress_level=_PNG_LEVEL, pnginfo=text)
     return buffer.getvalue()

@@ -43,7 +43,7 @@ Stream = Iterator[tuple[Record, T | Failure]]
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """An encoded picture: its bytes and the format in lower case, "png" or "jpeg"."""
+    """An encoded picture: its bytes and the format in lower case, "png", "jpeg"."""
 
     data: bytes
     format: str

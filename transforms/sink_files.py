@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from transforms import storage
+from transforms.picture_files import CODECS
 from transforms.records import Encoded, Record
 from transforms.shard_report import FileEntry
 
 _UPLOADS = ThreadPoolExecutor(16, "upload")  # of all shards of the process
 _UNDER_WAY = 64  # of one shard
-_FORMATS = ("png", "jpeg")
 
 
 class PictureFiles:
@@ -77,7 +77,7 @@ class PictureFiles:
             f"{kind}/{name}.{extension}"
             for name in self._failed
             for kind in self._kinds
-            for extension in _FORMATS
+            for extension in CODECS
         }
         names.difference_update(file.path for file in self._files)
         for _ in _UPLOADS.map(storage.delete, [f"{self._root}/{name}" for name in names]):
