@@ -25,6 +25,8 @@ setup(
         "pillow>=12.3",
         "google-cloud-storage>=3.17",
         "google-crc32c>=1.9",
+        # streams annotations of gigabytes, which json would hold in memory
+        "ijson>=3.6",
         "jinja2>=3.1",
         # draws the learning curves
         "matplotlib>=3.11",

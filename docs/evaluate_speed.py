@@ -24,13 +24,14 @@ from transforms import storage
 from transforms.evaluate import EvaluateOperator
 from transforms.evaluation.encodings import Coding, decode_values
 from transforms.evaluation.scoring import COLUMNS, Scoring
+from transforms.feature_names import FeatureNames
 from transforms.formats.tfrecord import write_record
 from transforms.inputs import plan_input
 from transforms.partners import MaskSet, with_confidence
 from transforms.png import encode_png
 from transforms.shard_work import process_shard
 from transforms.sink import Sink
-from transforms.sources import FeatureNames, read_shard
+from transforms.sources import read_shard
 
 CLASSES, SCENES = 19, 40
 NAMES = FeatureNames("image/segmentation/class/encoded")

@@ -97,6 +97,13 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
 
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Fills in what depends on several flags, once all of them are known."""
+        found, rest = super().parse_known_args(*args, **kwargs)
+        if hasattr(found, "schema") and hasattr(found, "command"):
+            flags.fill_features(found)
+        return found, rest
+
     def error(self, message: str) -> Any:
         self.exit(2, f"{self.prog}: {message}\n`{self.prog} --help` explains the flags\n")
 

@@ -6,6 +6,7 @@ from typing import Any
 from models.errors import UserError
 from pipeline.flag_values import positive, whole
 from pipeline.gates import parse_gate
+from transforms.feature_names import USUAL
 
 # Those of transforms/evaluation, whose modules import SciPy: too slow for --help.
 ENCODINGS = ("ids", "binary", "inverted", "rgb", "instances")
@@ -102,9 +103,9 @@ def add_flags(command: argparse.ArgumentParser) -> None:
         )
         group.add_argument(
             f"--{side}_feature",
-            default="image/segmentation/class/encoded",
+            default=None if side == "label" else USUAL.mask,
             metavar="NAME",
-            help="of tf.Examples, default image/segmentation/class/encoded",
+            help=f"of tf.Examples, default {USUAL.mask}",
         )
     group.add_argument(
         "--pair_by",

@@ -19,12 +19,12 @@ from transforms.decode import DecodePolicy
 from transforms.evaluate import EvaluateOperator, ScoreOperator
 from transforms.evaluation.encodings import Coding, Encoding
 from transforms.evaluation.scoring import COLUMNS, MOST_CLASSES, Scoring
+from transforms.feature_names import FeatureNames
 from transforms.inputs import Plan, cut, plan_images
 from transforms.listing import FOLDER, InputError, list_input
 from transforms.partners import MaskSet, pair_name, write_index
 from transforms.segment import SegmentOperator
 from transforms.sink import Sink
-from transforms.sources import FeatureNames
 from transforms.staging import local_model
 
 

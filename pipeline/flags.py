@@ -18,6 +18,7 @@ from pipeline.flag_values import (
     whole,
     words,
 )
+from transforms.feature_names import SCHEMAS
 
 # as in transforms/formats/registry.py, which takes a while to import
 INPUT_FORMATS = ("tfrecord", "tar", "parquet", "array_record", "folder")
@@ -268,8 +269,33 @@ def add_batch_flags(group: Any) -> None:
         metavar="S",
         help="a batch that the model does not answer in this time fails, default 600; 0: never",
     )
-    group.add_argument("--image_feature", default="image/encoded", help="default image/encoded")
-    group.add_argument("--key_feature", default="image/filename", help="default image/filename")
+    add_feature_flags(group)
+
+
+def add_feature_flags(group: Any) -> None:
+    """Of all jobs that read tf.Examples; `Parser` fills in what is not given."""
+    group.add_argument(
+        "--schema",
+        choices=tuple(SCHEMAS),
+        help="whose names the features of tf.Examples have, default deeplab: object_detection is "
+        "by image/source_id, tfds has image, file_name, label and segmentation_mask",
+    )
+    group.add_argument("--image_feature", help="default by --schema: image/encoded")
+    group.add_argument("--key_feature", help="default by --schema: image/filename")
+
+
+def fill_features(flags: argparse.Namespace) -> argparse.Namespace:
+    """Fills in the names of features that no flag gives, by the schema."""
+    names = SCHEMAS[flags.schema or "deeplab"]
+    fields = names._asdict()
+    if flags.command == "evaluate":  # its labels are masks
+        fields["label"] = names.mask
+    elif flags.command in ("train", "study"):  # which refuse what has no effect on a kind
+        fields.pop("label" if flags.kind == "segmenter" else "mask")
+    for name, feature in fields.items():
+        if getattr(flags, f"{name}_feature", feature) is None:
+            setattr(flags, f"{name}_feature", feature)
+    return flags
 
 
 def add_device_flags(command: argparse.ArgumentParser) -> None:

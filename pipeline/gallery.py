@@ -13,10 +13,11 @@ from transforms import storage
 from transforms.decode import DecodePolicy
 from transforms.examples import FEATURES
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.formats.base import BadRecord
 from transforms.inputs import Shard
 from transforms.sink import is_written, read_written, records_path
-from transforms.sources import FeatureNames, Load, read_shard
+from transforms.sources import Load, read_shard
 
 tf = import_tensorflow()
 

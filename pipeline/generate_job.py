@@ -15,11 +15,11 @@ from pipeline import engine, jobs, places, run_files, tile_flags, verification
 from pipeline.batches import choose_batch_size
 from transforms import generate, translate
 from transforms.decode import DecodePolicy
+from transforms.feature_names import FeatureNames
 from transforms.inputs import Plan, plan_input
 from transforms.items import class_counts, even_counts, plan_items
 from transforms.picture_files import CHANGED, MADE, PictureFormat, check_codec
 from transforms.sink import Sink
-from transforms.sources import FeatureNames
 from transforms.staging import local_model
 
 

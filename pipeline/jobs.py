@@ -29,13 +29,14 @@ from transforms import pack, paths, segment, storage
 from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.inputs import IMAGES, ITEMS, Plan, cut, plan_images, plan_input
 from transforms.listing import AUTO, FOLDER, InputError, list_input
 from transforms.retry import RETRIES
 from transforms.shard_report import Totals
 from transforms.shard_work import Operator
 from transforms.sink import Sink
-from transforms.sources import FeatureNames, read_shard
+from transforms.sources import read_shard
 from transforms.staging import local_file, local_model, remote_name
 
 

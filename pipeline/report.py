@@ -40,8 +40,8 @@ from transforms.augmentation.filters import REASONS as LEFT_OUT_REASONS
 from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
 from transforms.failures import REASONS
+from transforms.feature_names import FeatureNames
 from transforms.inputs import Plan
-from transforms.sources import FeatureNames
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _PICTURE_BYTES = 8_000_000  # of the page's 10 MB

@@ -14,9 +14,9 @@ from pipeline.run_files import PARTNERS, PARTNERS_INDEX, read_plan
 from pipeline.thumbnails import Cell, Found, picture_and_mask, picture_and_two_masks, two_masks
 from transforms import storage
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.inputs import Shard
 from transforms.partners import MaskSet, Partners, pair_name
-from transforms.sources import FeatureNames
 
 _MEANS = ("miou", "mdice", "pixel_accuracy", "mean_accuracy", "fwiou", "boundary_iou", "pq")
 _COLUMNS = ("iou", "dice", "precision", "recall", "boundary_iou", "boundary_f1", "pq")

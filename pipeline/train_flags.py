@@ -11,7 +11,7 @@ from pipeline.flag_values import (
     size,
     words,
 )
-from pipeline.flags import add_input_format
+from pipeline.flags import add_feature_flags, add_input_format
 
 DESCRIPTION = """\
 Trains a network on shards of examples and exports it as a SavedModel that pixelmill runs.
@@ -96,8 +96,7 @@ def add_example_flags(group: argparse._ArgumentGroup) -> None:
         "always refused",
     )
     group.add_argument("--max_pixels", type=positive, default=100_000_000, help="as for segment")
-    for name, feature in (("image", "image/encoded"), ("key", "image/filename")):
-        group.add_argument(f"--{name}_feature", default=feature, help=f"default {feature}")
+    add_feature_flags(group)
     group.add_argument(
         "--mask_feature", help="of a segmenter, default image/segmentation/class/encoded"
     )

@@ -20,9 +20,10 @@ from models.networks.unet import GROUPS, UNetConfig
 from pipeline import train_gan, trainees
 from pipeline.train_batches import Settings, Trained, crops_of
 from transforms.decode import DecodePolicy
+from transforms.feature_names import FeatureNames
 from transforms.inputs import Plan, cut, plan_images
 from transforms.listing import list_input
-from transforms.sources import FeatureNames, told_of
+from transforms.sources import told_of
 from transforms.training_checks import usual_size_hw
 from transforms.training_data import Examples, Reading, Survey, TrainingSet, folder_name
 

@@ -22,10 +22,10 @@ from transforms import paths, storage
 from transforms.checking import DROPS, Checks
 from transforms.commits import committed_names
 from transforms.describe import COLUMNS, DescribeOperator, gather
+from transforms.feature_names import FeatureNames
 from transforms.guard import INDEX, REFERENCE
 from transforms.inputs import Plan, plan_input
 from transforms.sink import Sink
-from transforms.sources import FeatureNames
 from transforms.staging import local_file, local_model, remote_name
 
 _ATTEMPTS = 10

@@ -40,6 +40,7 @@ from transforms.augmentation.translating import TRANSLATE, SceneTranslator
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.generate import GenerateOperator
 from transforms.guard import Known, Marks
 from transforms.inputs import Shard
@@ -47,7 +48,7 @@ from transforms.picture_work import Settings
 from transforms.records import Item, Record, Result, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import Sink
-from transforms.sources import FeatureNames, Load, read_shard
+from transforms.sources import Load, read_shard
 from transforms.streams import Ahead, ordered_map
 from transforms.survive import TIMEOUT_S
 

@@ -28,6 +28,7 @@ from transforms.checking import (
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.guard import Marks, Reference
 from transforms.inputs import Plan, Shard
 from transforms.items import NO_LABEL
@@ -37,7 +38,6 @@ from transforms.picture_work import PictureWork, Settings
 from transforms.records import Record, Result, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import RECORDS, Sink
-from transforms.sources import FeatureNames
 from transforms.sums import byte_histogram
 from transforms.survive import TIMEOUT_S
 from transforms.translate import label_of

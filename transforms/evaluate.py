@@ -24,6 +24,7 @@ from transforms.evaluation.encodings import decode_values
 from transforms.evaluation.scoring import COLUMNS, Masks, Scored, Scoring, score
 from transforms.evaluation.tally import AT_ONCE, Tally
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.inputs import Shard
 from transforms.partners import Found, MaskSet, Partners, pair_name, wanted_names, with_confidence
 from transforms.picture_work import PictureWork, Settings
@@ -32,7 +33,7 @@ from transforms.records import Answered, Encoded, Extras, Item, Record, Result, 
 from transforms.segment import SegmentOperator, check, load_segmenter, sums_of
 from transforms.shard_work import Work
 from transforms.sink import Sink
-from transforms.sources import FeatureNames, Load, read_shard
+from transforms.sources import Load, read_shard
 from transforms.streams import Ahead, attempt, ordered_map
 from transforms.training_data import mask_bytes
 

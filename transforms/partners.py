@@ -26,10 +26,11 @@ from typing import NamedTuple
 from models.loading import import_tensorflow
 from transforms import storage
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.inputs import Plan, Shard
 from transforms.listing import IMAGE_EXTENSIONS, InputError
 from transforms.records import Record
-from transforms.sources import FeatureNames, FileLoad, Load, Loaded, file_items, read_shard, told_of
+from transforms.sources import FileLoad, Load, Loaded, file_items, read_shard, told_of
 
 tf = import_tensorflow()
 

@@ -13,10 +13,11 @@ import numpy as np
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy, Facts, Picture, decode
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.inputs import Shard
 from transforms.records import Item, Record, Result, Stream
 from transforms.replicas import Replicas
-from transforms.sources import FeatureNames, Load, read_shard
+from transforms.sources import Load, read_shard
 from transforms.streams import Ahead, Window, attempt, batches_by_shape, in_order, ordered_map
 from transforms.survive import Model, Survivor
 

@@ -15,12 +15,12 @@ from models.views import PLAIN, View
 from transforms import sums
 from transforms.decode import DecodePolicy, Facts
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.picture_work import PictureWork, Settings
 from transforms.png import encode_grey, encode_png
 from transforms.records import Encoded, Result
 from transforms.shard_work import Work
 from transforms.sink import Sink
-from transforms.sources import FeatureNames
 from transforms.staging import local_model
 from transforms.survive import TIMEOUT_S
 from transforms.tiling.mask_mosaic import JoinedMask, MaskMosaic

@@ -6,13 +6,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from models.loading import import_tensorflow
 from transforms import storage
 from transforms.failures import Failure, Kept
+from transforms.feature_names import FeatureNames
 from transforms.formats.base import NAME, BadRecord
 from transforms.formats.folder import features_of
 from transforms.formats.registry import read_shard_file
@@ -26,18 +27,6 @@ Load = Callable[[], bytes]
 
 _AHEAD_FILES, _AHEAD_BYTES = 32, 64 << 20  # of a shard, before they are asked for
 _FETCHERS = ThreadPoolExecutor(16, "fetch")  # of all shards of the process
-
-
-class FeatureNames(NamedTuple):
-    """Which features of a tf.Example are what.
-
-    Attributes:
-        image: the encoded image.
-        key: the record's name. Where it is missing or empty, shard and index make one.
-    """
-
-    image: str = "image/encoded"
-    key: str = "image/filename"
 
 
 def read_shard(shard: Shard, names: FeatureNames = FeatureNames()) -> Iterator[Item[Load]]:

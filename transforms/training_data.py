@@ -15,10 +15,11 @@ from models.loading import import_tensorflow
 from transforms import storage
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.inputs import Shard
 from transforms.masks import Ids, decode_mask
 from transforms.records import Item, Record
-from transforms.sources import FeatureNames, Load, read_shard
+from transforms.sources import Load, read_shard
 from transforms.splits import is_validation
 from transforms.streams import Ahead, ordered_map
 

@@ -15,6 +15,7 @@ from transforms.checking import CHECK_COLUMNS, Candidate, Checked, Checks, seen_
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy, Facts
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.guard import Known, Marks, Reference
 from transforms.inputs import Shard
 from transforms.items import NO_LABEL
@@ -26,7 +27,6 @@ from transforms.png import encode_png
 from transforms.records import Encoded, Record, Result, Stream, WorkStream
 from transforms.shard_work import Work
 from transforms.sink import Sink
-from transforms.sources import FeatureNames
 from transforms.staging import local_model
 from transforms.survive import TIMEOUT_S
 from transforms.tiling.picture_mosaic import PictureMosaic

@@ -20,10 +20,11 @@ from transforms import storage
 from transforms.decode import DecodePolicy, decode
 from transforms.examples import FEATURES
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.formats.base import BadRecord
 from transforms.inputs import Shard
 from transforms.sink import is_written, read_written, records_path
-from transforms.sources import FeatureNames, read_shard
+from transforms.sources import read_shard
 
 tf = import_tensorflow()
 

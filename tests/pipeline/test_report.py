@@ -25,13 +25,13 @@ from transforms import pack, segment
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.formats.tfrecord import write_record
 from transforms.inputs import ImageFile, Plan, Shard
 from transforms.png import encode_png
 from transforms.records import Encoded, Record, Result
 from transforms.shard_report import ShardReport, Totals
 from transforms.sink import Sink
-from transforms.sources import FeatureNames
 
 HOSTILE = "<script>alert(1)</script>\"' onerror=x"
 HEIGHT, WIDTH = 30, 40

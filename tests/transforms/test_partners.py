@@ -4,11 +4,11 @@ import pytest
 from PIL import Image
 
 from models.loading import import_tensorflow
+from transforms.feature_names import FeatureNames
 from transforms.formats.tfrecord import write_record
 from transforms.inputs import plan_input
 from transforms.listing import InputError
 from transforms.partners import MaskSet, Partners, pair_name, write_index
-from transforms.sources import FeatureNames
 
 NAMES = FeatureNames("mask", "key")
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from transforms import sources
 from transforms.failures import Failure
+from transforms.feature_names import FeatureNames
 from transforms.formats.tfrecord import write_record
 from transforms.inputs import ImageFile, Shard, plan_input
-from transforms.sources import FeatureNames, read_shard
+from transforms.sources import read_shard
 
 
 def example(**features):
