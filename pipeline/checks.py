@@ -18,7 +18,9 @@ from transforms.commits import (
 )
 from transforms.guard import INDEX, REFERENCE
 from transforms.inputs import Shard
+from transforms.label_sources import coco
 from transforms.owners import Owners
+from transforms.regroup import STAGED
 from transforms.retry import RETRIES, replaces, usual_path
 from transforms.shard_report import FileEntry, ShardReport
 from transforms.streams import ordered_map
@@ -220,8 +222,8 @@ def _check_shard(
 def _strangers(sizes: Mapping[str, int], known: set[str]) -> Iterator[str]:
     for path in sizes:
         top = path.partition("/")[0]
-        if top == REFERENCE:
-            continue  # a run of its own
+        if top in (REFERENCE, STAGED, coco.FOLDER):
+            continue  # runs of their own, and what was put aside for workers
         if top == storage.TEMPORARY:
             continue  # attempts under way, or dead ones that the end of the run clears
         if path not in known and (top in _SHARD_FOLDERS or "/" in path or top not in known):

@@ -64,13 +64,13 @@ def _run(parsed: argparse.Namespace, rest: list[str]) -> int:
 
 def _job(parsed: argparse.Namespace, rest: list[str]) -> int:
     import_tensorflow()
-    from pipeline import augment_job, evaluate_job, generate_job, jobs
+    from pipeline import augment_job, evaluate_job, generate_job, jobs, pack_job
     from pipeline.engine import InterruptedRun, PipelineFailed
 
     job = {
         "segment": jobs.run_segment,
         "generate": generate_job.run_generate,
-        "pack": jobs.run_pack,
+        "pack": pack_job.run_pack,
         "evaluate": evaluate_job.run_evaluate,
         "augment": augment_job.run_augment,
     }[parsed.command]

@@ -9,6 +9,7 @@ from pipeline import (
     check_flags,
     evaluate_flags,
     flags,
+    pack_flags,
     report_flags,
     study_flags,
     tile_flags,
@@ -25,7 +26,7 @@ pixelmill runs TensorFlow SavedModels over shards of images.
 
   pixelmill segment   masks of images, by a SavedModel
   pixelmill generate  pictures by a SavedModel, from noise and labels or from pictures
-  pixelmill pack      image files (and masks) into TFRecord shards
+  pixelmill pack      images, masks and labels into shards; shards into other shards
   pixelmill evaluate  predicted masks against labels, or against an earlier run
   pixelmill augment   more training examples of what is new, by a recipe, on a schedule
   pixelmill plan      what a launch of one of these would do, before workers are paid for
@@ -64,16 +65,6 @@ Pictures by a SavedModel: from noise and labels, or from pictures.
 An item's picture depends on --seed, its number and its label alone: not on batches, workers or
 retries. OUT holds images/ (shards with image/class/label, or files by class), records/, metrics/,
 report.html and _SUCCESS, as for `pixelmill segment`."""
-
-_PACK = """\
-Image files, with masks beside them if there are any, into TFRecord shards of equal size.
-
-  pixelmill pack --input dataset/ --output shards/
-
-A file is the mask of an image when it has its name with _mask before the extension
-(a.jpg, a_mask.png), or its path with the folder images replaced by masks
-(images/a.jpg, masks/a.png). Every image is decoded once; broken ones are listed, not packed."""
-
 
 _REPLAY = """\
 Makes one example of an augmentation again, from its source and what is stored of how it was made,
@@ -155,11 +146,9 @@ def _add_jobs(commands: "argparse._SubParsersAction[Parser]") -> None:
     check_flags.add_flags(generate)
     flags.add_device_flags(generate)
 
-    pack = commands.add_parser("pack", description=_PACK)
+    pack = commands.add_parser("pack", description=pack_flags.DESCRIPTION)
     flags.add_run_flags(pack)
-    pack.add_argument(
-        "--images_per_shard", type=positive, default=1024, help="at most, default 1024"
-    )
+    pack_flags.add_flags(pack)
 
     evaluate = commands.add_parser("evaluate", description=evaluate_flags.DESCRIPTION)
     flags.add_run_flags(evaluate, input_required=False)

@@ -25,13 +25,13 @@ from pipeline.dataflow.plan_text import plan_text
 from pipeline.dataflow.preflight import check
 from pipeline.progress import Progress, show_progress
 from pipeline.summary import summary
-from transforms import pack, paths, segment, storage
+from transforms import paths, segment, storage
 from transforms.commits import committed_names, committed_totals
 from transforms.decode import DecodePolicy
 from transforms.failures import Failure
 from transforms.feature_names import FeatureNames
-from transforms.inputs import IMAGES, ITEMS, Plan, cut, plan_images, plan_input
-from transforms.listing import AUTO, FOLDER, InputError, list_input
+from transforms.inputs import IMAGES, ITEMS, Plan, plan_input
+from transforms.listing import AUTO, FOLDER, InputError
 from transforms.retry import RETRIES
 from transforms.shard_report import Totals
 from transforms.shard_work import Operator
@@ -93,36 +93,6 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             **format_identity(sink, plan),
         },
         notes={"model": info.path, "input": flags.input, "devices": device_names()},
-    )
-    return run_shards(run, plan, operator, flags, options)
-
-
-def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
-    """`pixelmill pack`. Returns the exit code; raises UserError."""
-    engine.set_logging(flags.verbose)
-    options = engine.pipeline_options(beam_flags)
-    out = places.check_places(flags)
-    listing = list_input(flags.input, out, flags.input_format)
-    if cut(listing).is_examples:
-        raise InputError(f"{flags.input} holds shards already; pack takes image files")
-    plan = plan_images(listing, flags.images_per_shard, pair=True)
-    policy = DecodePolicy(flags.max_pixels)
-    written = "tfrecord" if flags.output_format == AUTO else flags.output_format
-    operator = pack.PackOperator(
-        sink=Sink(out, "images", written, pack.COLUMNS),
-        policy=policy,
-        masks_expected=plan.masks > 0,
-        threads=flags.threads or 0,
-    )
-    run = run_files.Run(
-        job="pack",
-        identity={
-            "input": input_identity(plan),
-            "masks": plan.masks,
-            "max_pixels": policy.max_pixels,
-            **({} if written == "tfrecord" else {"output_format": written}),
-        },
-        notes={"input": flags.input},
     )
     return run_shards(run, plan, operator, flags, options)
 
@@ -226,7 +196,7 @@ def check_first_record(plan: Plan, names: FeatureNames) -> None:
 def _check_contradictions(flags: argparse.Namespace, plan: Plan, binding: Binding) -> None:
     """Refuses flags that would have no effect. Raises UserError."""
     usual = FeatureNames()
-    given = (flags.image_feature, flags.key_feature)
+    given = FeatureNames(flags.image_feature, flags.key_feature)
     for problem, found in (
         (
             "--image_feature and --key_feature name features of tf.Examples, but the input is "
@@ -362,6 +332,31 @@ def process(
 
     with show_progress(Progress(out, plan, job)) if wait else contextlib.nullcontext():
         return engine.run_pipeline(build, made, out, wait)
+
+
+def process_apart(
+    run: run_files.Run,
+    plan: Plan,
+    operator: Any,
+    options: Any,
+    prepare: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Runs what another run needs first, below its OUT, resumed like any other.
+
+    Args:
+        prepare: called before any shard.
+
+    Returns:
+        The metrics; of a run that is complete, unless they say otherwise.
+    """
+    root = operator.sink.root
+    run_files.begin(root, run, plan, overwrite=False)
+    if not storage.is_file(os.path.join(root, run_files.SUCCESS)):
+        prepare()
+        committed = len({shard.name for shard in plan.shards} & committed_names(root))
+        marked = _with_sink(operator, run=run.digest)
+        process(plan, marked, 1.0, options, run.job, committed=committed)
+    return run_files.read_metrics(root)
 
 
 def exit_code(out: str) -> int:

@@ -24,7 +24,7 @@ def check_places(flags: argparse.Namespace) -> str:
     storage.check_place(out, writes=True)
     named = (
         *("input", "model", "reference", "verifier", "feature_model", "predictions", "labels"),
-        *("real", "augmented", "test"),
+        *("real", "augmented", "test", "annotations", "records"),
     )
     listed = [getattr(flags, name, None) or "" for name in named]
     for place in [part for names in listed for part in names.split(",")]:

@@ -19,8 +19,11 @@ from transforms.augmentation.filters import LEFT_OUT
 from transforms.counters import BATCH_SIZE, INFERENCES, image_counters
 from transforms.guard import REFERENCE
 from transforms.inputs import Plan
+from transforms.label_sources import coco
 from transforms.live import INTERRUPTED
+from transforms.regroup import STAGED
 from transforms.retry import RETRIES
+from transforms.selection import KEYS
 from transforms.shard_report import Totals, allowed_failures, json_lines
 from transforms.sums import exact_quantiles, histogram_mean, plain, quantiles
 
@@ -41,7 +44,7 @@ OURS = (
     *("images.csv", "images.parquet", "classes.csv", "classes.parquet"),
     *(LEGEND, "MODEL_CARD.md", "curves.csv", "curves.png", "checkpoint.npz", "best.npz"),
     *("study.json", "trainings"),
-    *(DUPLICATES, PLAN, REFERENCE, storage.TEMPORARY, RUN),
+    *(DUPLICATES, KEYS, coco.FOLDER, STAGED, PLAN, REFERENCE, storage.TEMPORARY, RUN),
 )
 _VERSIONS_OF = ("apache-beam", "tensorflow", "tfx-bsl", "pillow", "numpy", "pyarrow")
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -83,9 +86,8 @@ def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> Run | None:
         RunError: OUT holds something else, or a different run, or cannot be written.
     """
     try:
-        if overwrite and storage.is_file(os.path.join(out, RUN)):
-            for name in OURS:
-                storage.delete_tree(os.path.join(out, name))
+        if overwrite:
+            clear(out)
         stored = read_run(out)
         if stored is None:
             _check_empty(out)
@@ -100,6 +102,13 @@ def begin(out: str, run: Run, plan: Plan, overwrite: bool) -> Run | None:
     except OSError as error:
         raise RunError(f"cannot write to {error.filename or out}: {error.strerror}") from error
     return stored
+
+
+def clear(out: str) -> None:
+    """Deletes the run that is in OUT, if there is one. Raises OSError."""
+    if any(storage.is_file(os.path.join(out, name)) for name in (RUN, f"{STAGED}/{RUN}")):
+        for name in OURS:
+            storage.delete_tree(os.path.join(out, name))
 
 
 def check_same(out: str, run: Run, overwrite: bool) -> None:
@@ -159,7 +168,7 @@ def _check_empty(out: str) -> None:
     else:
         names = sorted(os.listdir(out)) if storage.is_folder(out) else ()
     for name in names:
-        if name not in (storage.TEMPORARY, RUN):  # of one that begins at the same moment
+        if name not in (storage.TEMPORARY, RUN, STAGED):  # of one that begins at the same moment
             raise RunError(
                 f"{out} is not empty and not a run of pixelmill (there is {name}, but no "
                 f"{RUN}); choose another --output"

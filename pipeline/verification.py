@@ -20,7 +20,6 @@ from pipeline import jobs, run_files
 from pipeline.dataflow import options as launch_options
 from transforms import paths, storage
 from transforms.checking import DROPS, Checks
-from transforms.commits import committed_names
 from transforms.describe import COLUMNS, DescribeOperator, gather
 from transforms.feature_names import FeatureNames
 from transforms.guard import INDEX, REFERENCE
@@ -116,14 +115,8 @@ def reference_describer(
     def describe() -> None:
         root = operator.sink.root
         run = run_files.Run("describe", {"input": jobs.input_identity(plan), **identity}, notes)
-        marked = dataclasses.replace(operator.sink, run=run.digest)
-        run_files.begin(root, run, plan, overwrite=False)
-        done = [os.path.join(root, name) for name in (INDEX, run_files.SUCCESS)]
-        if not all(map(storage.is_file, done)):
-            committed = len({shard.name for shard in plan.shards} & committed_names(root))
-            describer = dataclasses.replace(operator, sink=marked)
-            jobs.process(plan, describer, 1.0, options, run.job, committed=committed)
-            metrics = run_files.read_metrics(root)
+        metrics = jobs.process_apart(run, plan, operator, options)
+        if not storage.is_file(os.path.join(root, INDEX)):
             if not metrics["complete"] or not metrics["records"]["written"]:
                 raise UserError(
                     f"the reference {notes['input']} could not be read as a whole: "

@@ -10,8 +10,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 from unicodedata import normalize
+
+import numpy as np
+import numpy.typing as npt
 
 from transforms import storage
 from transforms.beside import pair_masks, told
@@ -293,20 +297,22 @@ def plan_images(listing: Listing, files_per_shard: int, pair: bool = False) -> P
 def cut_images(
     root: str,
     files: Sequence[tuple[str, int]],
-    files_per_shard: int,
+    files_per_shard: int | None,
     masks: Mapping[str, str] | None = None,
     features: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    most_bytes: int | None = None,
+    prefix: str = "",
 ) -> Iterator[Shard]:
-    """Cuts images into the fewest shards of at most `files_per_shard`, equal to within one."""
-    count = -(-len(files) // files_per_shard)
-    stem = _safe_stem(os.path.basename(root.rstrip("/")))
+    """Cuts images into shards, see `bounds`; names of shards and files begin with `prefix`."""
+    stem = prefix + safe_stem(os.path.basename(root.rstrip("/")))
     names = output_names([path for path, _ in files])
-    for index in range(count):
-        start, stop = (len(files) * i // count for i in (index, index + 1))
+    cuts = bounds([size for _, size in files], files_per_shard, most_bytes)
+    for index, (start, stop) in enumerate(pairwise(cuts)):
         images = tuple(
             ImageFile(
                 path=path,
-                output_name=names[path],
+                output_name=prefix + names[path],
                 size_bytes=max(0, size),  # -1 when a table names it and it is not there
                 mask=(masks or {}).get(path, ""),
                 told=_json((features or {}).get(path)),
@@ -314,7 +320,30 @@ def cut_images(
             for path, size in files[start:stop]
         )
         size_bytes = sum(image.size_bytes for image in images)
-        yield Shard(str(ShardName(stem, index, count)), root, size_bytes, images)
+        yield Shard(str(ShardName(stem, index, len(cuts) - 1)), root, size_bytes, images)
+
+
+def bounds(
+    sizes: Sequence[int] | npt.NDArray[np.int64], most: int | None, most_bytes: int | None = None
+) -> list[int]:
+    """Where a sequence of records is cut into shards: 0, the end of the first, ..., the end of all.
+
+    Args:
+        sizes: of the records, in bytes.
+        most: records of a shard. Alone, it gives the fewest shards, equal to within one.
+        most_bytes: of a shard, unless one record has more; shards are then filled one by one.
+    """
+    if most_bytes is None:
+        count = -(-len(sizes) // most) if most else 1
+        return [len(sizes) * index // count for index in range(count + 1)] if len(sizes) else [0]
+    ends = np.cumsum(sizes, dtype=np.int64)
+    found = [0]
+    while found[-1] < len(sizes):
+        start = found[-1]
+        before = int(ends[start - 1]) if start else 0
+        stop = int(np.searchsorted(ends, before + most_bytes, side="right"))
+        found.append(min(max(start + 1, stop), start + (most or len(sizes)), len(sizes)))
+    return found
 
 
 def _json(found: Mapping[str, Any] | None) -> str:
@@ -370,7 +399,8 @@ def folded(name: str) -> str:
     return normalize("NFC", normalize("NFD", name).casefold())
 
 
-def _safe_stem(name: str) -> str:
+def safe_stem(name: str) -> str:
+    """A beginning of shards' names, made of the name of a folder."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
     return safe.lstrip("._-")[:_STEM_LENGTH] or "images"
 

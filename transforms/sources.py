@@ -58,7 +58,7 @@ def file_items(shard: Shard) -> Iterator[tuple[Record, "FileLoad"]]:
 
     What a table tells of them is in their features, but for the content of other files.
     """
-    keys = _UniqueKeys()
+    keys = UniqueKeys()
     for index, file in enumerate(shard.files):
         values, _ = told_of(file)
         key, twice = keys.unique(_name(values) or storage.as_text(file.path))
@@ -140,7 +140,7 @@ class FileLoad:
 
 
 def _read_examples(shard: Shard, names: FeatureNames) -> Iterator[Item[Load]]:
-    keys = _UniqueKeys()
+    keys = UniqueKeys()
     file_name = os.path.basename(shard.root)
     for index, data in enumerate(read_shard_file(shard.root, shard.format, shard.groups)):
         if isinstance(data, BadRecord):
@@ -199,7 +199,7 @@ def _parse_example(data: bytes, names: FeatureNames) -> tuple[str, bytes, Loaded
     )
 
 
-class _UniqueKeys:
+class UniqueKeys:
     """Tells records of one name apart: the second `a.jpg` of a shard becomes `a.jpg~2`."""
 
     def __init__(self) -> None:

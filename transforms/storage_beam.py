@@ -72,6 +72,12 @@ def open_read(path: str) -> IO[bytes]:
         return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)  # type: ignore[no-any-return]
 
 
+def read_range(path: str, start: int, size: int) -> bytes:
+    with open_read(path) as file, _as_os_error(path):
+        file.seek(start)
+        return file.read(size)
+
+
 def read_bytes(path: str) -> bytes:
     with open_read(path) as file, _as_os_error(path):
         parts = []

@@ -132,6 +132,17 @@ def open_read(path: str) -> IO[bytes]:
     return io.BufferedReader(reader, 1 << 20)
 
 
+def read_range(path: str, start: int, size: int) -> bytes:
+    blob = _blob(path)
+    data: bytes = call(
+        path,
+        lambda: blob.download_as_bytes(
+            start=start, end=start + size - 1, raw_download=True, checksum=None, retry=None
+        ),
+    )
+    return data
+
+
 def read_bytes(path: str) -> bytes:
     blob = _blob(path)
     data: bytes = call(

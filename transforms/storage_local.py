@@ -72,6 +72,11 @@ def open_read(path: str) -> IO[bytes]:
     return open(path, "rb", buffering=_COPY_BYTES)
 
 
+def read_range(path: str, start: int, size: int) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return os.pread(file.fileno(), size, start)
+
+
 def read_bytes(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()

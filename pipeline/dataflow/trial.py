@@ -13,7 +13,9 @@ from transforms.evaluate import EvaluateOperator, ScoreOperator
 from transforms.failures import Failure, Kept
 from transforms.formats.registry import read_shard_file
 from transforms.inputs import Items, Part, Plan, Shard
+from transforms.pack import PackOperator
 from transforms.records import Extras
+from transforms.regroup import PICKS, read_picks
 from transforms.shard_work import Operator
 
 _BUDGET_S = 20.0  # after which nothing is measured again
@@ -92,8 +94,8 @@ def first_records(shard: Shard, count: int) -> Shard:
 
 
 def _unprepared(operator: Any) -> Any:
-    """The operator without what a launch prepares first: the description of the reference, and
-    the list of the masks that others are compared with."""
+    """The operator without what a launch prepares first: the description of the reference, the
+    list of the masks that others are compared with, annotations, and which records are wanted."""
     if isinstance(operator, ScoreOperator) and operator.labels:
         return operator.segmenting
     if isinstance(operator, EvaluateOperator) and operator.predictions:
@@ -103,6 +105,8 @@ def _unprepared(operator: Any) -> Any:
         filters = operator.recipe.filter.model_copy(update={"validation": ()})
         recipe = operator.recipe.model_copy(update={"filter": filters})
         return dataclasses.replace(operator, recipe=recipe)
+    if isinstance(operator, PackOperator):
+        return dataclasses.replace(operator, labels=None, selection=None)
     checks = getattr(operator, "checks", None)
     if checks is None or not checks.reference:
         return operator
@@ -114,6 +118,8 @@ def count_images(plan: Plan) -> tuple[int, bool]:
     """How many images a plan has, and whether that is known; else by the size of some records."""
     if plan.records is not None:
         return plan.records, True
+    if plan.kind == PICKS:
+        return sum(sum(1 for _ in read_picks(shard)) for shard in plan.shards), True
     shard = max(plan.shards, key=lambda s: s.size_bytes)
     sizes: list[int] = []
     for record in itertools.islice(

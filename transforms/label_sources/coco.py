@@ -25,6 +25,7 @@ from transforms.inputs import Shard
 from transforms.label_sources.runs import Runs, area, polygon_runs, rle_runs, union
 from transforms.listing import InputError
 from transforms.masks import Ids
+from transforms.spill import Spill
 
 FOLDER = "labels"  # below OUT
 _LARGEST_ID = 65535
@@ -138,12 +139,12 @@ def stage(path: str, out: str, shards: Sequence[Shard], categories: Iterable[int
     known = frozenset(categories)
     owner: dict[int, tuple[int, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        spill = _Spill(folder)
+        spill = Spill(folder, _SPILL_BYTES)
         for item in _items(path, "images"):
             if (match := _match(by_name, item, path)) is not None:
                 size_hw = (_integer(item, "height", path), _integer(item, "width", path))
                 owner[_integer(item, "id", path)] = (home[match], match)
-                spill.add(home[match], [match, *size_hw])
+                spill.add(home[match], _line([match, *size_hw]))
         for item in _items(path, "annotations"):
             if (place := owner.get(_integer(item, "image_id", path))) is None:
                 continue
@@ -153,7 +154,8 @@ def stage(path: str, out: str, shards: Sequence[Shard], categories: Iterable[int
                     f"{path}: annotation {number} is of the category {category}, which is none"
                 )
             crowd = bool(item.get("iscrowd"))
-            spill.add(place[0], [place[1], category, crowd, number, item.get("segmentation")])
+            found = [place[1], category, crowd, number, item.get("segmentation")]
+            spill.add(place[0], _line(found))
         for number, shard in enumerate(shards):
             storage.write(out, index_path(shard.name), spill.read(number))
 
@@ -175,43 +177,14 @@ def read_index(out: str, shard: Shard) -> dict[str, Annotated]:
     return found
 
 
-class _Spill:
-    """Lines by shard, in a local folder: more of them than memory holds."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._lines: dict[int, list[bytes]] = {}
-        self._size = 0
-
-    def add(self, number: int, fields: list[Any]) -> None:
-        try:
-            line = json.dumps(fields, separators=(",", ":")).encode()
-        except RecursionError:
-            line = b""
-        if not 0 < len(line) <= _MOST_SEGMENT_BYTES:  # the worker finds none: it costs its picture
-            line = json.dumps([*fields[:-1], None]).encode()
-        self._lines.setdefault(number, []).append(line + b"\n")
-        self._size += len(line)
-        if self._size > _SPILL_BYTES:
-            self._flush()
-
-    def read(self, number: int) -> bytes:
-        self._flush()
-        try:
-            with open(self._path(number), "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            return b""
-
-    def _flush(self) -> None:
-        for number, lines in self._lines.items():
-            with open(self._path(number), "ab") as file:
-                file.writelines(lines)
-        self._lines.clear()
-        self._size = 0
-
-    def _path(self, number: int) -> str:
-        return os.path.join(self._folder, str(number))
+def _line(fields: list[Any]) -> bytes:
+    try:
+        line = json.dumps(fields, separators=(",", ":")).encode()
+    except RecursionError:
+        line = b""
+    if not 0 < len(line) <= _MOST_SEGMENT_BYTES:  # the worker finds none: it costs its picture
+        return json.dumps([*fields[:-1], None]).encode()
+    return line
 
 
 def _items(path: str, name: str) -> Iterator[dict[str, Any]]:

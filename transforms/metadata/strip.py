@@ -147,6 +147,15 @@ def _synthetic(found: list[Piece]) -> bytes:
     return b""
 
 
+def synthetic_source(data: bytes) -> str:
+    """IPTC's term for what made a picture, where its XMP says that no camera did; else ""."""
+    try:
+        found = pieces(data)
+    except ValueError:
+        return ""
+    return _synthetic(found or []).decode("ascii", "replace")
+
+
 def _has_place(data: bytes) -> bool:
     try:
         with _quietly(), Image.open(io.BytesIO(data)) as image:

@@ -1,0 +1,260 @@
+"""What `pixelmill pack` reads: the plan, and where masks and labels come from, by its flags."""
+
+import argparse
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import UserError
+from pipeline import jobs
+from transforms import paths, storage
+from transforms.feature_names import USUAL, FeatureNames
+from transforms.folder_tables import Told, told
+from transforms.inputs import IMAGES, Plan, Shard, cut, cut_images, pair_masks
+from transforms.label_sources import coco
+from transforms.label_sources.layouts import (
+    VOC_SETS,
+    Paired,
+    class_folders,
+    pair_cityscapes,
+    pair_voc,
+    voc_base,
+)
+from transforms.label_sources.targets import CocoMasks, FolderLabels, LabelSource
+from transforms.listing import InputError, Listing, list_input
+from transforms.record_filter import keys_where, parse_conditions
+from transforms.regroup import order_hash
+from transforms.selection import TRAIN, VALIDATION, hashes_of
+from transforms.splits import is_validation
+
+_FILES_PER_SHARD = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What there is to pack.
+
+    Attributes:
+        plan: of what is read. Files are filtered, split, shuffled and cut already.
+        names: of the features of shards.
+        masks: pictures that have a mask beside them.
+        labels: see PackOperator.
+        keys: hashes of the names of wanted records of shards; None for all.
+        identity, notes: for run.json.
+        annotations: path of COCO's, and the ids of its categories.
+    """
+
+    plan: Plan
+    names: FeatureNames = USUAL
+    masks: int = 0
+    labels: LabelSource | None = None
+    keys: npt.NDArray[np.uint64] | None = None
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    annotations: tuple[str, tuple[int, ...]] | None = None
+
+    def stage(self, out: str) -> None:
+        """Puts annotations where workers read them. Raises OSError, InputError."""
+        if self.annotations is not None:
+            coco.stage(self.annotations[0], out, self.plan.shards, self.annotations[1])
+
+
+def read(flags: argparse.Namespace, out: str) -> Found:
+    """Lists the input, and finds masks and labels. Raises UserError."""
+    _check_flags(flags)
+    listing = list_input(flags.input, out, flags.input_format)
+    plan = cut(listing)
+    if plan.is_examples:
+        return _of_shards(flags, plan)
+    return _of_files(flags, listing, out)
+
+
+def _of_shards(flags: argparse.Namespace, plan: Plan) -> Found:
+    if flags.labels not in ("beside", "none"):
+        raise UserError(
+            f"--labels {flags.labels} is about files, and {flags.input} holds shards, which bring "
+            "their masks and labels; leave it out"
+        )
+    names = FeatureNames(
+        flags.image_feature, flags.key_feature, flags.label_feature, flags.mask_feature
+    )
+    jobs.check_first_record(plan, names)
+    identity: dict[str, Any] = {} if names == USUAL else {"features": names._asdict()}
+    keys = None
+    if (wanted := _wanted_keys(flags)) is not None:
+        keys = hashes_of(wanted)
+        identity["records"] = storage.crc32c(keys.tobytes())
+    if flags.validation_fraction:
+        identity["split"] = _split_identity(flags)
+    return Found(plan, names, keys=keys, identity=identity)
+
+
+def _of_files(flags: argparse.Namespace, listing: Listing, out: str) -> Found:
+    tables = told(listing)
+    paired, found = _labelled(flags, listing, tables, out)
+    files, left_out = paired.images, paired.left_out
+    keys = {path: _key(path, tables) for path, _ in files}
+    if (wanted := _wanted_keys(flags)) is not None:
+        chosen = set(wanted)
+        left_out += tuple(path for path, _ in files if keys[path] not in chosen)
+        files = [file for file in files if keys[file[0]] in chosen]
+        if not files:
+            raise UserError(f"none of the names in {flags.records} is that of a file of the input")
+    shards: list[Shard] = []
+    for prefix, part in _parts(flags, files, keys):
+        if flags.shuffle is not None:
+            part.sort(key=lambda file: order_hash(flags.shuffle, keys[file[0]]))
+        most = flags.images_per_shard or (None if flags.shard_mb else _FILES_PER_SHARD)
+        cuts = cut_images(
+            *(listing.root, part, most, paired.masks, tables.features),
+            most_bytes=flags.shard_mb and flags.shard_mb * 10**6,
+            prefix=prefix,
+        )
+        shards += cuts
+    plan = Plan(tuple(shards), IMAGES, listing.ignored + left_out)
+    identity = dict(found.identity)
+    if flags.validation_fraction:
+        identity["split"] = _split_identity(flags)
+    return dataclasses.replace(found, plan=plan, masks=len(paired.masks), identity=identity)
+
+
+def _parts(
+    flags: argparse.Namespace, files: Sequence[tuple[str, int]], keys: Mapping[str, str]
+) -> list[tuple[str, list[tuple[str, int]]]]:
+    """The files of each part, with the beginning of its names."""
+    if not flags.validation_fraction:
+        return [("", list(files))]
+    validates = validator(flags)
+    parts: dict[bool, list[tuple[str, int]]] = {False: [], True: []}
+    for file in files:
+        parts[validates(keys[file[0]])].append(file)
+    return [(f"{TRAIN}/", parts[False]), (f"{VALIDATION}/", parts[True])]
+
+
+def _key(path: str, tables: Told) -> str:
+    """The name of a file's record: what a table says, or its path."""
+    name = tables.features.get(path, {}).get(USUAL.key)
+    return name if isinstance(name, str) and name else storage.as_text(path)
+
+
+def validator(flags: argparse.Namespace) -> Callable[[str], bool]:
+    """Whether a record of a name validates."""
+    group = re.compile(flags.split_by) if flags.split_by else None
+    return lambda key: is_validation(key, flags.validation_fraction, group)
+
+
+def _labelled(
+    flags: argparse.Namespace, listing: Listing, tables: Told, out: str
+) -> tuple[Paired, Found]:
+    """Pictures with their masks, and what else is known of them."""
+    files, kind = tables.files, flags.labels
+    nothing = Found(Plan((), IMAGES), identity={} if kind == "beside" else {"labels": kind})
+    if kind == "beside":
+        images, masks = pair_masks(files)
+        return Paired(images, {**masks, **tables.masks}, ()), nothing
+    if kind == "voc":
+        return pair_voc(files, _image_set(flags, listing)), nothing
+    if kind.startswith("cityscapes"):
+        ids = "labelTrainIds" if kind == "cityscapes_train" else "labelIds"
+        return pair_cityscapes(files, ids), nothing
+    plain = Paired(list(files), {}, ())
+    if kind == "folders":
+        names = [path for path, _ in files]
+        classes = class_folders(names, listing.root, flags.classes or ())
+        identity = {**nothing.identity, "classes": list(classes)}
+        return plain, dataclasses.replace(
+            nothing, labels=FolderLabels(classes), identity=identity, notes={"classes": classes}
+        )
+    if kind == "coco":
+        return _coco(flags, files, out, nothing)
+    return plain, nothing
+
+
+def _coco(
+    flags: argparse.Namespace, files: Sequence[tuple[str, int]], out: str, nothing: Found
+) -> tuple[Paired, Found]:
+    path = paths.absolute(flags.annotations)
+    summary = coco.read_summary(path, [path for path, _ in files])
+    if summary.missing:
+        print(f"{flags.annotations} knows {summary.missing:,} pictures that the input has not")
+    paired = Paired(
+        [file for file in files if file[0] in summary.paths],
+        {},
+        tuple(path for path, _ in files if path not in summary.paths),
+    )
+    return paired, dataclasses.replace(
+        nothing,
+        labels=CocoMasks(out),
+        identity={**nothing.identity, "annotations": storage.file_crc32c(path)},
+        notes={"annotations": flags.annotations, "classes": summary.categories},
+        annotations=(path, tuple(sorted(summary.categories))),
+    )
+
+
+def _image_set(flags: argparse.Namespace, listing: Listing) -> dict[str, Collection[str]] | None:
+    """Names that an image set of VOC lists, by the folder that it is of."""
+    if not flags.image_set:
+        return None
+    found: dict[str, Collection[str]] = {}
+    bases = {base for path, _ in listing.files if (base := voc_base(path)) is not None}
+    for base in sorted(bases):
+        path = os.path.join(listing.root, f"{base}{VOC_SETS}/{flags.image_set}.txt")
+        if storage.is_file(path):
+            lines = storage.read_bytes(path).decode("utf-8", "surrogateescape").split("\n")
+            found[base] = frozenset(line.strip() for line in lines if line.strip())
+    if bases and not found:
+        raise InputError(
+            f"--image_set {flags.image_set}: there is no {VOC_SETS}/{flags.image_set}.txt beside "
+            "JPEGImages"
+        )
+    return found
+
+
+def _wanted_keys(flags: argparse.Namespace) -> Any:
+    """Names of the records that --records and --where ask for; None for all."""
+    if not flags.records:
+        return None
+    try:
+        conditions = parse_conditions(flags.where) if flags.where else None
+    except ValueError as error:
+        raise UserError(f"--where: {error}") from error
+    return keys_where(flags.records, conditions)
+
+
+def _split_identity(flags: argparse.Namespace) -> list[Any]:
+    return [flags.validation_fraction, flags.split_by or ""]
+
+
+def _check_flags(flags: argparse.Namespace) -> None:
+    """Refuses flags that would have no effect. Raises UserError."""
+    for problem, found in (
+        ("--labels coco needs --annotations", flags.labels == "coco" and not flags.annotations),
+        (
+            "--annotations is of --labels coco; give both",
+            bool(flags.annotations) and flags.labels != "coco",
+        ),
+        ("--image_set is of --labels voc", bool(flags.image_set) and flags.labels != "voc"),
+        ("--classes is of --labels folders", bool(flags.classes) and flags.labels != "folders"),
+        ("--where is a condition on --records; give both", bool(flags.where) and not flags.records),
+        (
+            "--split_by keeps records together in --validation_fraction; give both",
+            bool(flags.split_by) and not flags.validation_fraction,
+        ),
+        (
+            "--image_format writes pictures anew, without metadata; leave --metadata keep out",
+            bool(flags.image_format) and flags.metadata == "keep",
+        ),
+    ):
+        if found:
+            raise UserError(problem)
+    try:
+        re.compile(flags.split_by or "")
+    except re.error as error:
+        raise UserError(
+            f"--split_by={flags.split_by!r} is no regular expression: {error}"
+        ) from error
