@@ -17,7 +17,7 @@ import pyarrow as pa
 from models.loading import import_tensorflow
 from transforms import storage
 from transforms.clock import Clock
-from transforms.decode import DecodePolicy, Facts, Picture, decode
+from transforms.decode import DecodePolicy, Picture, decode
 from transforms.examples import example_of
 from transforms.failures import Failure
 from transforms.feature_names import USUAL, FeatureNames, to_usual
@@ -25,7 +25,7 @@ from transforms.inputs import ImageFile, Shard
 from transforms.label_sources.targets import LabelSource, Target
 from transforms.masks import decode_mask
 from transforms.metadata.pieces import PNG_MAGIC
-from transforms.metadata.strip import Policy, metadata_of, strip, synthetic_source
+from transforms.metadata.strip import Cleaned, Policy, metadata_of, strip, synthetic_source
 from transforms.picture_files import PictureFormat, encode_picture
 from transforms.png import encode_png
 from transforms.records import Encoded, Item, Record, Result, Stream
@@ -194,10 +194,9 @@ def pack_picture(
         Failure: the mask is not one of class ids, or not of the picture's size; metadata.
     """
     facts = picture.facts
-    data, removed, format_name = clean_picture(image, picture, settings)
-    unchanged = not format_name
-    format_name = format_name or known.format or facts.format.lower()
-    outputs = {"images": Encoded(data, format_name)}
+    written = write_picture(image, picture, settings)
+    told = known.format or facts.format.replace("MPO", "JPEG").lower()
+    outputs = {"images": Encoded(written.data, written.format or told)}
     if target.mask is not None:
         outputs["masks"] = Encoded(encode_png(target.mask), "png")
     elif known.mask is not None:
@@ -207,10 +206,10 @@ def pack_picture(
     if target.label is not None:
         features[USUAL.label].int64_list.value[:] = [target.label]
         features[TEXT].bytes_list.value[:] = [target.text.encode("utf-8", "replace")]
-    stored_hw = facts.stored_hw if unchanged else size_of(data, facts)
-    for side, value in zip(("height", "width"), stored_hw, strict=True):
-        if f"image/{side}" not in features or not unchanged:
-            features[f"image/{side}"].int64_list.value[:] = [value]
+    stored_hw = facts.size_hw if written.format else facts.stored_hw
+    for name, value in zip(("image/height", "image/width"), stored_hw, strict=True):
+        if name not in features or written.format:
+            features[name].int64_list.value[:] = [value]
     label = features[USUAL.label].int64_list.value if USUAL.label in features else []
     height, width = facts.size_hw
     row = {
@@ -219,11 +218,11 @@ def pack_picture(
         "format": facts.format,
         "mask_source": known.mask_source or None,
         "label": int(label[0]) if len(label) == 1 and abs(label[0]) < 1 << 31 else None,
-        "metadata": ",".join(removed) or None,
+        "metadata": ",".join(written.removed) or None,
     }
-    sums = pack_sums(facts.format, "masks" in outputs, removed)
-    told = bytes(known.features.SerializeToString(deterministic=True))
-    return told, Result(outputs=outputs, row=row, sums=sums)
+    sums = pack_sums(facts.format, "masks" in outputs, written.removed)
+    rest = bytes(known.features.SerializeToString(deterministic=True))
+    return rest, Result(outputs=outputs, row=row, sums=sums)
 
 
 def pack_sums(format_name: str, has_mask: bool, removed: tuple[str, ...]) -> dict[str, Any]:
@@ -240,10 +239,8 @@ def split_example(example: bytes) -> tuple[bytes, bytes]:
     return bytes(parsed.SerializeToString(deterministic=True)), image
 
 
-def clean_picture(
-    image: bytes, picture: Picture, settings: PackOperator
-) -> tuple[bytes, tuple[str, ...], str]:
-    """The picture as it is written, kinds of metadata that it had, and its format if it is new.
+def write_picture(image: bytes, picture: Picture, settings: PackOperator) -> Cleaned:
+    """The picture as it is written, what was taken from it, and its format if it was made anew.
 
     Raises:
         Failure: it has metadata, and these are refused or cannot be taken away.
@@ -264,17 +261,10 @@ def clean_picture(
         grey = facts.mode in ("1", "L") or facts.mode.startswith("I")
         pixels = picture.pixels[..., 0] if grey else picture.pixels
         how = dataclasses.replace(settings.format, source=synthetic_source(image))
-        return encode_picture(pixels, how), (), how.name
+        return Cleaned(encode_picture(pixels, how), (), how.name)
     if settings.metadata == "strip":
-        clean = strip(image, facts.orientation)
-        return clean.data, clean.removed, clean.format.lower()
-    return image, (), ""
-
-
-def size_of(data: bytes, facts: Facts) -> tuple[int, int]:
-    """Height and width as stored, of a picture that was written anew."""
-    is_turned = facts.orientation >= 5 and data.startswith(b"\xff\xd8")
-    return facts.stored_hw if is_turned else facts.size_hw
+        return strip(image, facts.orientation)
+    return Cleaned(image)
 
 
 def pack_mask(

@@ -12,8 +12,20 @@ from PIL import Image
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
+from transforms.feature_names import SCHEMAS, USUAL
 from transforms.inputs import ImageFile, Shard
-from transforms.pack import COLUMNS, PackOperator, pack_image, pack_mask
+from transforms.label_sources.targets import Target
+from transforms.metadata.strip import synthetic_source
+from transforms.pack import (
+    COLUMNS,
+    PackOperator,
+    Source,
+    pack_mask,
+    pack_picture,
+    read_features,
+)
+from transforms.picture_files import MADE, PictureFormat, encode_picture
+from transforms.records import Record
 from transforms.shard_work import process_shard
 from transforms.sink import Sink
 
@@ -121,12 +133,120 @@ def test_a_mask_with_a_huge_header_is_refused_before_it_is_decoded(monkeypatch):
 
 def test_an_image_keeps_its_bytes():
     data = picture()
-    facts = decode(data, DecodePolicy()).facts
-    packed = pack_image(data, facts, None, "")
+    _, packed = packed_as(data)
     assert packed.outputs["images"].data == data and packed.outputs["images"].format == "png"
     assert set(packed.outputs) == {"images"}
-    assert packed.row == {"width": 4, "height": 3, "format": "PNG", "mask_source": None}
+    told = {name: value for name, value in packed.row.items() if value is not None}
+    assert told == {"width": 4, "height": 3, "format": "PNG"}
     assert packed.sums == {"formats": {"PNG": 1}, "masks": 0}
+
+
+def packed_as(data, target=Target(), mask=None, given="", example=None, **settings):
+    """The features and the result of one picture."""
+    operator = PackOperator(Sink("/o", "images", "tfrecord", COLUMNS), **settings)
+    known = Source(example or tf.train.Example(), mask, "m" if mask else "", given)
+    picture_ = decode(data, operator.policy)
+    features, result = pack_picture(known, data, picture_, target, operator)
+    return tf.train.Example.FromString(features).features.feature, result
+
+
+def photo_with_metadata(orientation=6):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = orientation, "maker"
+    image = Image.open(io.BytesIO(picture(8, 16)))
+    return encoded(image, "JPEG", exif=exif, comment="secret")
+
+
+def test_metadata_is_taken_away_kept_or_refused():
+    data = photo_with_metadata()
+    features, packed = packed_as(data)
+    clean = packed.outputs["images"].data
+    assert b"maker" not in clean and b"secret" not in clean
+    np.testing.assert_array_equal(
+        decode(clean, DecodePolicy()).pixels, decode(data, DecodePolicy()).pixels
+    )
+    assert packed.row["metadata"] == "EXIF,comment" and packed.row["width"] == 8
+    assert packed.sums["metadata"] == {"EXIF": 1, "comment": 1}
+    assert features["image/width"].int64_list.value == [16]  # as stored: orientation has stayed
+    _, kept = packed_as(data, metadata="keep")
+    assert kept.outputs["images"].data == data and kept.row["metadata"] is None
+    with pytest.raises(Failure, match="it has EXIF, comment; --metadata strip") as caught:
+        packed_as(data, metadata="refuse")
+    assert caught.value.reason == "metadata"
+    assert packed_as(picture(), metadata="refuse")[1].outputs["images"].data == picture()
+
+
+@pytest.mark.parametrize("codec", ["png", "jpeg", "webp", "avif"])
+def test_another_codec(codec):
+    data = photo_with_metadata()
+    how = PictureFormat(codec, source="")
+    features, packed = packed_as(data, format=how)
+    written = packed.outputs["images"]
+    with Image.open(io.BytesIO(written.data)) as image:
+        assert image.format.lower() == written.format == codec
+        assert image.size == (8, 16) and not image.getexif() and "xmp" not in image.info
+    assert features["image/width"].int64_list.value == [8]  # upright now
+    grey = encoded(Image.fromarray(IDS))
+    with Image.open(io.BytesIO(packed_as(grey, format=how)[1].outputs["images"].data)) as image:
+        assert image.mode in ("L", "RGB") and (image.mode == "L" or codec in ("webp", "avif"))
+
+
+def test_a_synthetic_picture_stays_one_in_another_codec():
+    made = encode_picture(np.zeros((4, 4, 3), np.uint8), PictureFormat())
+    _, packed = packed_as(made, format=PictureFormat("jpeg", source=""))
+    assert synthetic_source(packed.outputs["images"].data) == MADE
+    assert synthetic_source(packed_as(made)[1].outputs["images"].data) == MADE
+
+
+def test_masks_of_grey_keep_their_bytes_and_lossy_ones_are_refused():
+    grey = encoded(Image.fromarray(IDS), compress_level=9)
+    assert pack_mask(grey, (3, 4), "m") == grey
+    sixteen = encoded(Image.fromarray(IDS.astype(np.uint16) * 300))
+    assert pack_mask(sixteen, (3, 4), "m") == sixteen
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    told = encoded(Image.fromarray(IDS), exif=exif)
+    assert pack_mask(told, (3, 4), "m", "keep") == told
+    assert b"maker" not in pack_mask(told, (3, 4), "m")
+    assert reason_of(encoded(Image.fromarray(IDS), "JPEG")) == "mask_format"
+
+
+def test_targets_become_masks_and_labels():
+    features, packed = packed_as(picture(), Target(label=3, text="cat"))
+    assert features["image/class/label"].int64_list.value == [3]
+    assert features["image/class/text"].bytes_list.value == [b"cat"]
+    assert packed.row["label"] == 3
+    _, packed = packed_as(picture(), Target(mask=IDS))
+    np.testing.assert_array_equal(ids_in(packed.outputs["masks"].data), IDS)
+
+
+def test_what_a_record_says_stays_as_it_is():
+    """Of a picture that keeps its bytes: its format as it was written, and its size."""
+    example = tf.train.Example()
+    example.features.feature["image/height"].int64_list.value.append(99)
+    example.features.feature["other"].float_list.value.append(0.5)
+    features, packed = packed_as(picture(), given="PNG", example=example)
+    assert packed.outputs["images"].format == "PNG"
+    assert features["image/height"].int64_list.value == [99]
+    assert features["image/width"].int64_list.value == [4]
+    assert features["other"].float_list.value == [0.5]
+
+
+def record_of(names=USUAL, **features):
+    example = tf.train.Example()
+    for name, value in features.items():
+        example.features.feature[getattr(names, name, name)].bytes_list.value[:] = value
+    return Record(0, "k", "s#0", features=bytes(example.SerializeToString()))
+
+
+def test_features_by_any_schema():
+    names = SCHEMAS["tfds"]
+    found = read_features(record_of(names, mask=[b"m"], key=[b"a"], other=[b"x"]), names)
+    assert found.mask == b"m" and found.mask_source == "s#0" and found.format == ""
+    assert set(found.features.features.feature) == {"image/filename", "other"}
+    with pytest.raises(Failure, match=r"got 2; .*--mask_feature"):
+        read_features(record_of(mask=[b"m", b"n"]), USUAL)
+    assert read_features(record_of(), USUAL).mask is None
 
 
 # ---- a shard

@@ -42,7 +42,7 @@ class Cleaned(NamedTuple):
     Attributes:
         data: the file.
         removed: kinds of metadata that it had, sorted: "EXIF", "GPS", "ICC", "XMP", "comment", ...
-        format: Pillow's name of its format, where it is another one now; else "".
+        format: "png" where it is written anew as one; else "".
     """
 
     data: bytes
@@ -78,10 +78,8 @@ def strip(data: bytes, orientation: int) -> Cleaned:
     if not removed:
         return Cleaned(data)
     if found is None:
-        return Cleaned(_as_png(data), removed, "PNG")
-    # the first frame of several (MPO) is a JPEG for itself
-    made = "JPEG" if data.startswith(b"\xff\xd8") else ""
-    return Cleaned(_joined(found, orientation, _synthetic(found)), removed, made)
+        return Cleaned(_as_png(data), removed, "png")
+    return Cleaned(_joined(found, orientation, _synthetic(found)), removed)
 
 
 def _joined(found: list[Piece], orientation: int, source: bytes) -> bytes:

@@ -98,7 +98,7 @@ def test_pixels_and_orientation_stay_and_nothing_else(format_, mode, options, or
     assert {"EXIF", "GPS", "ICC", "XMP"} <= set(clean.removed)
     after, info, exif = looked_at(clean.data)
     np.testing.assert_array_equal(after, before)
-    kept = {} if orientation == 1 or clean.format == "PNG" else {0x0112: orientation}
+    kept = {} if orientation == 1 or clean.format == "png" else {0x0112: orientation}
     assert exif == kept
     assert info <= ({"exif"} if kept else set())
     assert SECRET.encode() not in clean.data and not clean.data.endswith(b"film")
@@ -116,7 +116,7 @@ def test_a_tiff_with_metadata_becomes_a_png_of_its_pixels():
     buffer = io.BytesIO()
     grey.save(buffer, "TIFF", description=SECRET)
     clean = strip(buffer.getvalue(), 1)
-    assert clean.removed == ("comment",) and clean.format == "PNG"
+    assert clean.removed == ("comment",) and clean.format == "png"
     with Image.open(io.BytesIO(clean.data)) as image:
         assert image.format == "PNG" and image.mode == "I;16"
         np.testing.assert_array_equal(np.asarray(image), np.asarray(grey))
@@ -169,7 +169,7 @@ def test_a_preview_in_the_jfif_segment_goes():
     data = buffer.getvalue()
     body = data[6:18] + b"\x01\x01" + b"abc"
     with_preview = data[:2] + b"\xff\xe0" + struct.pack(">H", 2 + len(body)) + body + data[20:]
-    assert strip(with_preview, 1) == (data, ("preview",), "JPEG")
+    assert strip(with_preview, 1) == (data, ("preview",), "")
 
 
 ORIGINALS = {
@@ -208,7 +208,7 @@ def test_hostile_bytes_are_told_apart_or_refused(format_, changes, cut, orientat
         return
     after = decode(clean.data, DecodePolicy())
     np.testing.assert_array_equal(after.pixels, before.pixels)
-    if clean.removed and clean.format != "PNG":
+    if clean.removed and clean.format != "png":
         assert not set(metadata_of(clean.data)) - {"EXIF"}
 
 
