@@ -11,7 +11,7 @@ import pytest
 from google.cloud.dataflow_v1beta3 import types
 from google.protobuf import json_format
 
-from pipeline import augment_job, cli, command_line, evaluate_job, generate_job, jobs
+from pipeline import augment_job, cli, command_line, evaluate_job, generate_job, jobs, pack_job
 from pipeline.dataflow import flex, template
 
 IMAGE = "us-docker.pkg.dev/project/images/pixelmill:1"
@@ -146,7 +146,7 @@ def test_every_parameter_reaches_the_job(job: str, monkeypatch: pytest.MonkeyPat
         return 0
 
     for module, name in (
-        *((jobs, "segment"), (generate_job, "generate"), (jobs, "pack")),
+        *((jobs, "segment"), (generate_job, "generate"), (pack_job, "pack")),
         *((evaluate_job, "evaluate"), (augment_job, "augment")),
     ):
         monkeypatch.setattr(module, f"run_{name}", run)

@@ -95,7 +95,7 @@ def test_two_nights(packed: str, tmp_path: Path, augment: Augment) -> None:
     assert second.keys() == {"s0.tfrecord", "s1.tfrecord"}
     assert first == {"s0.tfrecord": second["s0.tfrecord"]}
     assert augment(recipe)["status"] == "nothing_new"
-    assert cli.main(["pack", "--input", f"{place}/latest.list", "--output", place + "2"]) == 2
+    assert cli.main(["pack", "--input", f"{place}/latest.list", "--output", place + "2"]) == 0
 
 
 def test_gates_and_refusals(packed: str, tmp_path: Path, augment: Augment) -> None:
