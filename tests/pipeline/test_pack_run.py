@@ -250,18 +250,22 @@ def test_a_tfds_schema_gets_the_usual_names(packed: Path, tmp_path: Path) -> Non
 
 
 def test_formats_in_a_circle(packed: Path, tmp_path: Path) -> None:
-    """TFRecord -> tar -> Parquet -> tar.gz -> TFRecord: every example is what it was."""
-    source: Path = packed / "images"
-    for number, name in enumerate(("tar", "parquet", "tar.gz", "tfrecord")):
+    """TFRecord -> tar -> Parquet -> folder -> tar.gz -> TFRecord: every example is what it was."""
+    source = packed / "images"
+    for number, name in enumerate(("tar", "parquet", "folder", "tar.gz", "tfrecord")):
         out = tmp_path / f"{number}"
-        assert pack(source, out, f"--output_format={name}") == 0
-        assert [tf.train.Example.FromString(e) for e in records(out)] == [
-            tf.train.Example.FromString(e) for e in records(packed)
-        ]
-        assert {len(s) for s in shards(out).values()} == {len(s) for s in shards(packed).values()}
+        assert pack(source, out, f"--output_format={name}", "--images_per_shard=6") == 0
         assert cli.main(["verify", str(out)]) == 0
         source = out / "images"
-    assert shards(out) == shards(packed)
+        if name != "folder":
+            assert [tf.train.Example.FromString(e) for e in records(out)] == [
+                tf.train.Example.FromString(e) for e in records(packed)
+            ]
+    assert records(out) == records(packed)
+    assert pack(packed / "images", tmp_path / "tar", "--output_format=tar") == 0
+    assert {n: len(s) for n, s in shards(tmp_path / "tar").items()} == {
+        n: len(s) for n, s in shards(packed).items()
+    }
 
 
 def test_a_split_by_name_shard_by_shard(packed: Path, tmp_path: Path) -> None:
