@@ -22,10 +22,11 @@ from pipeline.train_batches import Settings, Trained, crops_of
 from transforms.decode import DecodePolicy
 from transforms.feature_names import FeatureNames
 from transforms.inputs import Plan, cut, plan_images
+from transforms.label_sources.layouts import class_folders
 from transforms.listing import list_input
 from transforms.sources import told_of
 from transforms.training_checks import usual_size_hw
-from transforms.training_data import Examples, Reading, Survey, TrainingSet, folder_name
+from transforms.training_data import Examples, Reading, Survey, TrainingSet
 
 tf = import_tensorflow()
 
@@ -107,19 +108,8 @@ def plan_training(flags: argparse.Namespace, out: str) -> tuple[Plan, Reading]:
                 "images/a.jpg, or a_mask.png for a.jpg"
             )
     elif plan.kind == "images" and not _are_labelled(plan, flags.label_feature):
-        found = {folder_name(file.path) for shard in plan.shards for file in shard.files}
-        folders = tuple(flags.classes or sorted(found))
-        if "" in found:
-            stray = next(f.path for s in plan.shards for f in s.files if not folder_name(f.path))
-            raise UserError(
-                f"{stray} lies in no folder of {listing.root}; the folder of an image names its "
-                "class: put it into one, or give the folder that holds those of all classes"
-            )
-        if missing := found - set(folders):
-            raise UserError(
-                f"the folder {min(missing)!r} is none of --classes {', '.join(folders)}; the "
-                "folder of an image names its class"
-            )
+        paths = [file.path for shard in plan.shards for file in shard.files]
+        folders = class_folders(paths, listing.root, flags.classes or ())
     reading = Reading(
         wanted=wanted,
         names=FeatureNames(flags.image_feature, flags.key_feature),

@@ -17,6 +17,7 @@ from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
 from transforms.feature_names import FeatureNames
 from transforms.inputs import Shard
+from transforms.label_sources.layouts import folder_name
 from transforms.masks import Ids, decode_mask
 from transforms.records import Item, Record
 from transforms.sources import Load, read_shard
@@ -309,11 +310,6 @@ def _label(shard: Shard, record: Record, reading: Reading) -> tuple[int, str]:
         )
     texts = features[_TEXT_FEATURE].bytes_list.value if _TEXT_FEATURE in features else []
     return label, texts[0].decode("utf-8", "replace") if len(texts) == 1 else ""
-
-
-def folder_name(path: str) -> str:
-    """The folder that holds an image file, which names its class in a tree of classes."""
-    return os.path.basename(os.path.dirname(path))
 
 
 def _note(found: Survey, part: Part, example: Example) -> None:

@@ -122,6 +122,15 @@ def test_pack_and_generate(
         for path in (tmp_path / "packed" / folder).rglob("*.*"):
             name = f"p/{path.relative_to(tmp_path / 'packed')}"
             assert bucket.get(name) == path.read_bytes()
+    more = ["--images_per_shard=5", "--shuffle=2", "--validation_fraction=0.3"]
+    arguments = ["pack", "--input", str(tmp_path / "packed/images"), *more]
+    assert cli.main([*arguments, "--output", str(tmp_path / "new")]) == 0
+    arguments = ["pack", "--input", "gs://bucket/p/images", *more]
+    assert cli.main([*arguments, "--output", "gs://bucket/new"]) == 0
+    for path in (tmp_path / "new/images").rglob("*.*"):
+        assert bucket.get(f"new/{path.relative_to(tmp_path / 'new')}") == path.read_bytes()
+    assert not [name for name in bucket.names() if name.startswith("new/staged")]
+    assert cli.main(["verify", "gs://bucket/new"]) == 0
     bucket.upload(generator_model, "models/gan")
     more = ["--count=20", "--output_range=-1,1", "--images_per_shard=8", "--output_format=folder"]
     model = ["generate", "--model", generator_model, "--output", str(tmp_path / "made"), *more]

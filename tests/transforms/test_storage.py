@@ -277,3 +277,9 @@ def test_of_many_exchanges_exactly_one_wins(tmp_path):
     assert sum(won) == 1 and (tmp_path / "m/a").read_bytes() == b"%d" % won.index(True)
     assert not storage.exchange(str(tmp_path), "m/gone", b"old", b"new")
     assert temporaries(tmp_path) == []
+
+
+def test_a_part_of_a_file(tmp_path):
+    (tmp_path / "m").write_bytes(bytes(range(100)))
+    assert storage.read_range(str(tmp_path / "m"), 10, 5) == bytes(range(10, 15))
+    assert storage.read_range(str(tmp_path / "m"), 98, 5) == bytes((98, 99))

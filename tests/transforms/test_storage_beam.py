@@ -198,3 +198,9 @@ def test_an_exchange_replaces_only_what_it_was_told(place: dict[str, bytes]) -> 
     assert not storage.exchange(ROOT, "m/gone", b"old", b"new")
     assert storage.exchange(ROOT, "m/a", b"old", b"new")
     assert storage.read_bytes(f"{ROOT}/m/a") == b"new"
+
+
+def test_a_part_of_a_file() -> None:
+    MemoryFileSystem.files["mem://x/m"] = bytes(range(100))
+    assert storage.read_range("mem://x/m", 10, 5) == bytes(range(10, 15))
+    assert storage.read_range("mem://x/m", 98, 5) == bytes((98, 99))

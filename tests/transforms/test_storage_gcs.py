@@ -374,3 +374,12 @@ def test_of_many_exchanges_exactly_one_wins(gcs: GcsServer) -> None:
         won = list(pool.map(lambda n: storage.exchange(ROOT, "m/a", b"old", b"%d" % n), range(6)))
     assert sum(won) == 1 and storage.read_bytes(f"{ROOT}/m/a") == b"%d" % won.index(True)
     assert not storage.exchange(ROOT, "m/gone", b"old", b"new")
+
+
+def test_a_part_of_an_object(gcs: GcsServer) -> None:
+    gcs.put("a folder/m", bytes(range(100)))
+    gcs.at(0, Fault(status=503))
+    assert storage.read_range(f"{ROOT}/m", 10, 5) == bytes(range(10, 15))
+    assert storage.read_range(f"{ROOT}/m", 98, 5) == bytes((98, 99))
+    with pytest.raises(FileNotFoundError):
+        storage.read_range(f"{ROOT}/none", 0, 5)
