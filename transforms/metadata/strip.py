@@ -52,11 +52,7 @@ class Cleaned(NamedTuple):
 
 def metadata_of(data: bytes) -> tuple[str, ...]:
     """Kinds of metadata that a picture has, sorted. Raises ValueError for a broken file."""
-    found = pieces(data)
-    if found is None:
-        return _kinds_by_pillow(data)
-    kinds = {piece.kind for piece in found if piece.kind}
-    return tuple(sorted(kinds | ({"GPS"} if "EXIF" in kinds and _has_place(data) else set())))
+    return _kinds(data, pieces(data))
 
 
 def strip(data: bytes, orientation: int) -> Cleaned:
@@ -69,17 +65,23 @@ def strip(data: bytes, orientation: int) -> Cleaned:
         Failure: its parts cannot be told apart, or its format holds none but with metadata.
     """
     try:
-        removed = metadata_of(data)
         found = pieces(data)
+        removed = _kinds(data, found)
     except ValueError as error:
-        raise Failure(
-            "encode", "metadata", f"{error}; --metadata keep leaves it as it is"
-        ) from None
+        told = f"{error}; --metadata keep leaves it as it is"
+        raise Failure("encode", "metadata", told) from error
     if not removed:
         return Cleaned(data)
     if found is None:
         return Cleaned(_as_png(data), removed, "png")
     return Cleaned(_joined(found, orientation, _synthetic(found)), removed)
+
+
+def _kinds(data: bytes, found: list[Piece] | None) -> tuple[str, ...]:
+    if found is None:
+        return _kinds_by_pillow(data)
+    kinds = {piece.kind for piece in found if piece.kind}
+    return tuple(sorted(kinds | ({"GPS"} if "EXIF" in kinds and _has_place(data) else set())))
 
 
 def _joined(found: list[Piece], orientation: int, source: bytes) -> bytes:
