@@ -5,7 +5,7 @@ import argparse
 from pipeline.flag_values import fraction, positive, whole, words
 from pipeline.flags import add_codec_flags, add_feature_flags
 
-LABELS = ("beside", "none", "voc", "cityscapes", "cityscapes_train", "coco", "folders")
+LABELS = ("beside", "none", "voc", "voc_boxes", "cityscapes", "cityscapes_train", "coco", "folders")
 
 DESCRIPTION = """\
 Pictures, with masks or labels, into shards: from files, or from shards of another format.
@@ -31,19 +31,22 @@ def add_flags(command: argparse.ArgumentParser) -> None:
         choices=LABELS,
         default="beside",
         help="where masks or labels of files are: beside the images (default); voc: JPEGImages and "
-        "SegmentationClass; cityscapes: leftImg8bit and gtFine with labelIds (or, "
-        "cityscapes_train, labelTrainIds); coco: in --annotations; folders: the folder of an "
-        "image names its class",
+        "SegmentationClass; voc_boxes: boxes in Annotations; cityscapes: leftImg8bit and gtFine "
+        "with labelIds (or, cityscapes_train, labelTrainIds); coco: in --annotations; folders: the "
+        "folder of an image names its class",
     )
     group.add_argument("--annotations", metavar="JSON", help="of COCO, polygons and RLE")
     group.add_argument(
-        "--image_set", metavar="NAME", help="of voc: ImageSets/Segmentation/NAME.txt, such as train"
+        "--image_set",
+        metavar="NAME",
+        help="of voc: ImageSets/Segmentation/NAME.txt, of voc_boxes ImageSets/Main/NAME.txt",
     )
     group.add_argument(
         "--classes",
         type=words,
         metavar="A,B,...",
-        help="of --labels folders, in the order of their ids; default: sorted",
+        help="of --labels folders and voc_boxes, in the order of their ids; default: sorted, and "
+        "VOC's",
     )
     group = command.add_argument_group("what is written")
     group.add_argument(

@@ -2,9 +2,8 @@
 
 import argparse
 import dataclasses
-import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,14 @@ import numpy.typing as npt
 
 from models.errors import UserError
 from pipeline import jobs
-from transforms import paths, storage
+from pipeline.pack_labels import find_labels
+from transforms import storage
 from transforms.feature_names import USUAL, FeatureNames
 from transforms.folder_tables import Told, told
-from transforms.inputs import IMAGES, Plan, Shard, cut, cut_images, pair_masks
+from transforms.inputs import IMAGES, Plan, Shard, cut, cut_images
 from transforms.label_sources import coco
-from transforms.label_sources.layouts import (
-    VOC_SETS,
-    Paired,
-    class_folders,
-    pair_cityscapes,
-    pair_voc,
-    voc_base,
-)
-from transforms.label_sources.targets import CocoMasks, FolderLabels, LabelSource
-from transforms.listing import InputError, Listing, list_input
+from transforms.label_sources.targets import LabelSource
+from transforms.listing import Listing, list_input
 from transforms.record_filter import keys_where, parse_conditions
 from transforms.regroup import order_hash
 from transforms.selection import TRAIN, VALIDATION, hashes_of
@@ -96,8 +88,8 @@ def _of_shards(flags: argparse.Namespace, plan: Plan) -> Found:
 
 def _of_files(flags: argparse.Namespace, listing: Listing, out: str) -> Found:
     tables = told(listing)
-    paired, found = _labelled(flags, listing, tables, out)
-    files, left_out = paired.images, paired.left_out
+    labelled = find_labels(flags, listing, tables, out)
+    files, left_out = labelled.paired.images, labelled.paired.left_out
     keys = {path: _key(path, tables) for path, _ in files}
     if (wanted := _wanted_keys(flags)) is not None:
         chosen = set(wanted)
@@ -111,16 +103,23 @@ def _of_files(flags: argparse.Namespace, listing: Listing, out: str) -> Found:
             part.sort(key=lambda file: order_hash(flags.shuffle, keys[file[0]]))
         most = flags.images_per_shard or (None if flags.shard_mb else _FILES_PER_SHARD)
         cuts = cut_images(
-            *(listing.root, part, most, paired.masks, tables.features),
+            *(listing.root, part, most, labelled.paired.masks, tables.features),
             most_bytes=flags.shard_mb and flags.shard_mb * 10**6,
             prefix=prefix,
         )
         shards += cuts
     plan = Plan(tuple(shards), IMAGES, listing.ignored + left_out)
-    identity = dict(found.identity)
+    identity = dict(labelled.identity)
     if flags.validation_fraction:
         identity["split"] = _split_identity(flags)
-    return dataclasses.replace(found, plan=plan, masks=len(paired.masks), identity=identity)
+    return Found(
+        plan,
+        masks=len(labelled.paired.masks),
+        labels=labelled.source,
+        identity=identity,
+        notes=labelled.notes,
+        annotations=labelled.annotations,
+    )
 
 
 def _parts(
@@ -148,73 +147,6 @@ def validator(flags: argparse.Namespace) -> Callable[[str], bool]:
     return lambda key: is_validation(key, flags.validation_fraction, group)
 
 
-def _labelled(
-    flags: argparse.Namespace, listing: Listing, tables: Told, out: str
-) -> tuple[Paired, Found]:
-    """Pictures with their masks, and what else is known of them."""
-    files, kind = tables.files, flags.labels
-    nothing = Found(Plan((), IMAGES), identity={} if kind == "beside" else {"labels": kind})
-    if kind == "beside":
-        images, masks = pair_masks(files)
-        return Paired(images, {**masks, **tables.masks}, ()), nothing
-    if kind == "voc":
-        return pair_voc(files, _image_set(flags, listing)), nothing
-    if kind.startswith("cityscapes"):
-        ids = "labelTrainIds" if kind == "cityscapes_train" else "labelIds"
-        return pair_cityscapes(files, ids), nothing
-    plain = Paired(list(files), {}, ())
-    if kind == "folders":
-        names = [path for path, _ in files]
-        classes = class_folders(names, listing.root, flags.classes or ())
-        identity = {**nothing.identity, "classes": list(classes)}
-        return plain, dataclasses.replace(
-            nothing, labels=FolderLabels(classes), identity=identity, notes={"classes": classes}
-        )
-    if kind == "coco":
-        return _coco(flags, files, out, nothing)
-    return plain, nothing
-
-
-def _coco(
-    flags: argparse.Namespace, files: Sequence[tuple[str, int]], out: str, nothing: Found
-) -> tuple[Paired, Found]:
-    path = paths.absolute(flags.annotations)
-    summary = coco.read_summary(path, [path for path, _ in files])
-    if summary.missing:
-        print(f"{flags.annotations} knows {summary.missing:,} pictures that the input has not")
-    paired = Paired(
-        [file for file in files if file[0] in summary.paths],
-        {},
-        tuple(path for path, _ in files if path not in summary.paths),
-    )
-    return paired, dataclasses.replace(
-        nothing,
-        labels=CocoMasks(out),
-        identity={**nothing.identity, "annotations": storage.file_crc32c(path)},
-        notes={"annotations": flags.annotations, "classes": summary.categories},
-        annotations=(path, tuple(sorted(summary.categories))),
-    )
-
-
-def _image_set(flags: argparse.Namespace, listing: Listing) -> dict[str, Collection[str]] | None:
-    """Names that an image set of VOC lists, by the folder that it is of."""
-    if not flags.image_set:
-        return None
-    found: dict[str, Collection[str]] = {}
-    bases = {base for path, _ in listing.files if (base := voc_base(path)) is not None}
-    for base in sorted(bases):
-        path = os.path.join(listing.root, f"{base}{VOC_SETS}/{flags.image_set}.txt")
-        if storage.is_file(path):
-            lines = storage.read_bytes(path).decode("utf-8", "surrogateescape").split("\n")
-            found[base] = frozenset(line.strip() for line in lines if line.strip())
-    if bases and not found:
-        raise InputError(
-            f"--image_set {flags.image_set}: there is no {VOC_SETS}/{flags.image_set}.txt beside "
-            "JPEGImages"
-        )
-    return found
-
-
 def _wanted_keys(flags: argparse.Namespace) -> Any:
     """Names of the records that --records and --where ask for; None for all."""
     if not flags.records:
@@ -238,8 +170,14 @@ def _check_flags(flags: argparse.Namespace) -> None:
             "--annotations is of --labels coco; give both",
             bool(flags.annotations) and flags.labels != "coco",
         ),
-        ("--image_set is of --labels voc", bool(flags.image_set) and flags.labels != "voc"),
-        ("--classes is of --labels folders", bool(flags.classes) and flags.labels != "folders"),
+        (
+            "--image_set is of --labels voc and voc_boxes",
+            bool(flags.image_set) and not flags.labels.startswith("voc"),
+        ),
+        (
+            "--classes is of --labels folders and voc_boxes",
+            bool(flags.classes) and flags.labels not in ("folders", "voc_boxes"),
+        ),
         ("--where is a condition on --records; give both", bool(flags.where) and not flags.records),
         (
             "--split_by keeps records together in --validation_fraction; give both",

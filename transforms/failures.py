@@ -24,6 +24,7 @@ REASONS = {
     "mask_missing": "there is no mask for this image",
     "mask_size": "the mask's size is not the image's, or not its label's",
     "mask_format": "the mask is not a picture of class ids",
+    "annotation": "what is annotated of this image is damaged, or of another one",
     "metadata": "there is metadata that --metadata refuses, or that cannot be taken away",
     "label_missing": "there is no label for this image",
     "label_range": "the label is no class id",

@@ -8,7 +8,7 @@ all decoders read alike; one that is such a PNG already keeps its bytes.
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -206,6 +206,8 @@ def pack_picture(
     if target.label is not None:
         features[USUAL.label].int64_list.value[:] = [target.label]
         features[TEXT].bytes_list.value[:] = [target.text.encode("utf-8", "replace")]
+    for name, values in target.features.items():
+        set_feature(features[name], values)
     stored_hw = facts.size_hw if written.format else facts.stored_hw
     for name, value in zip(("image/height", "image/width"), stored_hw, strict=True):
         if name not in features or written.format:
@@ -223,6 +225,13 @@ def pack_picture(
     sums = pack_sums(facts.format, "masks" in outputs, written.removed)
     rest = bytes(known.features.SerializeToString(deterministic=True))
     return rest, Result(outputs=outputs, row=row, sums=sums)
+
+
+def set_feature(feature: Any, values: Sequence[Any]) -> None:
+    """Sets a feature of a tf.Example to values of one type: bytes, integers or floats."""
+    kinds = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
+    kind = kinds[type(values[0])] if values else "bytes_list"
+    getattr(feature, kind).value[:] = values
 
 
 def pack_sums(format_name: str, has_mask: bool, removed: tuple[str, ...]) -> dict[str, Any]:

@@ -153,6 +153,31 @@ def test_voc(tmp_path: Path) -> None:
     assert pack(root, tmp_path / "no", "--image_set=val") == 2
 
 
+def test_voc_boxes(tmp_path: Path) -> None:
+    root = tmp_path / "VOC2012"
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / name).mkdir(parents=True)
+    for n in range(4):
+        picture(n).save(root / f"JPEGImages/{n}.jpg")
+        box = f"<bndbox><xmin>{n}</xmin><ymin>3</ymin><xmax>8</xmax><ymax>12</ymax></bndbox>"
+        objects = f"<object><name>cat</name>{box}</object>" * n
+        size = "<size><width>16</width><height>12</height></size>"
+        (root / f"Annotations/{n}.xml").write_text(f"<a>{size}{objects}</a>")
+    (root / "ImageSets/Main/cat_val.txt").write_text("1 -1\n2  1\n")
+    more = ["--labels=voc_boxes", "--image_set=cat_val"]
+    assert pack(root, tmp_path / "out", *more) == 0
+    first, second = records(tmp_path / "out")
+    assert feature(first, "image/object/bbox/xmin") == pytest.approx(1 / 16)
+    features = tf.train.Example.FromString(second).features.feature
+    assert features["image/object/class/label"].int64_list.value == [8, 8]
+    assert features["image/object/bbox/ymax"].float_list.value == [1.0, 1.0]
+    (root / "Annotations/3.xml").unlink()
+    allowed = "--max_failed_fraction=0.5"
+    assert pack(root, tmp_path / "all", "--labels=voc_boxes", allowed) == 0
+    reasons = metrics_of(tmp_path / "all")["records"]["failed_by_reason"]
+    assert reasons == {"label_missing": 1}
+
+
 def test_cityscapes(tmp_path: Path) -> None:
     ids = np.random.default_rng(0).integers(0, 34, (12, 16), np.uint8)
     for folder in ("leftImg8bit/val/ulm", "gtFine/val/ulm"):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from transforms.listing import InputError
 
 Files = Sequence[tuple[str, int]]  # path relative to the root, size in bytes
-VOC_IMAGES, VOC_MASKS, VOC_SETS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
+VOC_IMAGES, VOC_MASKS = "JPEGImages", "SegmentationClass"
 _CITY_IMAGES, _CITY_MASKS = "leftImg8bit", "gtFine"
 
 
@@ -52,13 +52,36 @@ def pair_voc(files: Files, listed: Mapping[str, Collection[str]] | None = None) 
             raise InputError(f"{path} is in the image set, but has no {base}{VOC_MASKS}/{name}.png")
         images.append((path, size))
         masks[path] = mask
-    for base, names in (listed or {}).items():
+    _check_listed(listed or {}, stems)
+    return _found(images, masks, left_out, f"{VOC_IMAGES}/a.jpg with {VOC_MASKS}/a.png")
+
+
+def listed_voc(files: Files, listed: Mapping[str, Collection[str]] | None = None) -> Paired:
+    """Pictures of Pascal VOC alone: those that image sets list (see pair_voc), or all.
+
+    Raises:
+        InputError: there is none, or one that is listed has no file.
+    """
+    images, left_out = [], []
+    for path, size in files:
+        if (base := voc_base(path)) is None:
+            continue
+        name = os.path.splitext(path[len(base) + len(VOC_IMAGES) + 1 :])[0]
+        if listed is None or name in listed.get(base, ()):
+            images.append((path, size))
+        else:
+            left_out.append(path)
+    _check_listed(listed or {}, {os.path.splitext(path)[0] for path, _ in files})
+    return _found(images, {}, left_out, f"{VOC_IMAGES}/a.jpg")
+
+
+def _check_listed(listed: Mapping[str, Collection[str]], stems: Collection[str]) -> None:
+    for base, names in listed.items():
         if missing := {n for n in names if f"{base}{VOC_IMAGES}/{n}" not in stems}:
             raise InputError(
                 f"{len(missing):,} names of the image set have no picture, such as "
                 f"{base}{VOC_IMAGES}/{min(missing)}.jpg"
             )
-    return _found(images, masks, left_out, f"{VOC_IMAGES}/a.jpg with {VOC_MASKS}/a.png")
 
 
 def voc_base(path: str) -> str | None:
@@ -133,5 +156,5 @@ def _found(
     images: list[tuple[str, int]], masks: dict[str, str], left_out: list[str], expected: str
 ) -> Paired:
     if not images:
-        raise InputError(f"the input has no {expected}; name the folder above both")
+        raise InputError(f"the input has no {expected}; name the folder above it")
     return Paired(images, masks, tuple(left_out))

@@ -78,7 +78,7 @@ def test_cityscapes_pairs(ids):
 
 @pytest.mark.parametrize("pair", [pair_voc, pair_cityscapes])
 def test_other_folders_are_refused(pair):
-    with pytest.raises(InputError, match="name the folder above both"):
+    with pytest.raises(InputError, match="name the folder above it"):
         pair(files("images/a.jpg", "masks/a.png"))
 
 
