@@ -5,7 +5,17 @@ import argparse
 from pipeline.flag_values import fraction, positive, whole, words
 from pipeline.flags import add_codec_flags, add_feature_flags
 
-LABELS = ("beside", "none", "voc", "voc_boxes", "cityscapes", "cityscapes_train", "coco", "folders")
+LABELS = (
+    "beside",
+    "none",
+    "voc",
+    "voc_boxes",
+    "cityscapes",
+    "cityscapes_train",
+    "coco",
+    "coco_instances",
+    "folders",
+)
 
 DESCRIPTION = """\
 Pictures, with masks or labels, into shards: from files, or from shards of another format.
@@ -32,8 +42,9 @@ def add_flags(command: argparse.ArgumentParser) -> None:
         default="beside",
         help="where masks or labels of files are: beside the images (default); voc: JPEGImages and "
         "SegmentationClass; voc_boxes: boxes in Annotations; cityscapes: leftImg8bit and gtFine "
-        "with labelIds (or, cityscapes_train, labelTrainIds); coco: in --annotations; folders: the "
-        "folder of an image names its class",
+        "with labelIds (or, cityscapes_train, labelTrainIds); coco: in --annotations "
+        "(coco_instances: category * 256 + number); folders: the folder of an image names its "
+        "class",
     )
     group.add_argument("--annotations", metavar="JSON", help="of COCO, polygons and RLE")
     group.add_argument(

@@ -165,10 +165,13 @@ def _split_identity(flags: argparse.Namespace) -> list[Any]:
 def _check_flags(flags: argparse.Namespace) -> None:
     """Refuses flags that would have no effect. Raises UserError."""
     for problem, found in (
-        ("--labels coco needs --annotations", flags.labels == "coco" and not flags.annotations),
+        (
+            f"--labels {flags.labels} needs --annotations",
+            flags.labels in ("coco", "coco_instances") and not flags.annotations,
+        ),
         (
             "--annotations is of --labels coco; give both",
-            bool(flags.annotations) and flags.labels != "coco",
+            bool(flags.annotations) and not flags.labels.startswith("coco"),
         ),
         (
             "--image_set is of --labels voc and voc_boxes",

@@ -74,7 +74,7 @@ def find_labels(flags: argparse.Namespace, listing: Listing, tables: Told, out: 
             classes = class_folders(paths_of, listing.root, flags.classes or ())
             identity["classes"] = list(classes)
             return Labelled(plain, FolderLabels(classes), identity, {"classes": list(classes)})
-        case "coco":
+        case "coco" | "coco_instances":
             return _coco(flags, files, out)
         case _:
             return Labelled(plain, identity=identity)
@@ -91,8 +91,8 @@ def _coco(flags: argparse.Namespace, files: Sequence[tuple[str, int]], out: str)
             {},
             tuple(path for path, _ in files if path not in summary.paths),
         ),
-        source=CocoMasks(out),
-        identity={"labels": "coco", "annotations": storage.file_crc32c(path)},
+        source=CocoMasks(out, instances=flags.labels == "coco_instances"),
+        identity={"labels": flags.labels, "annotations": storage.file_crc32c(path)},
         notes={"annotations": flags.annotations, "classes": summary.categories},
         annotations=(path, tuple(sorted(summary.categories))),
     )

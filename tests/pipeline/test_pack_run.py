@@ -245,6 +245,12 @@ def test_coco(tmp_path: Path) -> None:
     assert notes["classes"] == {"3": "car", "90": "brush"}
     assert cli.main(["verify", str(tmp_path / "out")]) == 0
     assert pack(tmp_path / "in", tmp_path / "out", *more) == 0  # done is done
+    more[0] = "--labels=coco_instances"
+    assert pack(tmp_path / "in", tmp_path / "instances", *more) == 0
+    np.testing.assert_array_equal(
+        mask_of(records(tmp_path / "instances")[0]), np.where(expected == 3, 3 * 256 + 1, 90 * 256)
+    )
+    more[0] = "--labels=coco"
     annotations["categories"] = []
     (tmp_path / "c.json").write_text(json.dumps(annotations))
     assert pack(tmp_path / "in", tmp_path / "out", *more) == 2  # another run

@@ -6,7 +6,8 @@ to a shard's pictures is put aside as one file for the shard, so that a worker r
 Where objects overlap, the smaller one is seen, as it lies on or in the larger one more often than
 the other way round; crowds (iscrowd), which are drawn roughly, lie under all. Equal areas go by
 annotation id, the higher one is seen. Category ids stay as they are (1 to 90 in COCO), 0 is what
-nobody has annotated.
+nobody has annotated. Masks of instances hold category * 256 + number: objects of a category are
+numbered from 1 by annotation id, crowds have the number 0.
 """
 
 import dataclasses
@@ -28,6 +29,7 @@ from transforms.masks import Ids
 from transforms.spill import Spill
 
 FOLDER = "labels"  # below OUT
+DIVISOR = 256  # of masks of instances
 _LARGEST_ID = 65535
 _SPILL_BYTES = 64 << 20
 _MOST_SEGMENT_BYTES = 64 << 20  # of one annotation
@@ -55,15 +57,19 @@ class Summary:
     categories: Mapping[int, str]
 
 
-def semantic_mask(annotated: Annotated, size_hw: tuple[int, int], name: str) -> Ids:
-    """The mask of a picture, uint8 [H, W], or uint16 where category ids need it.
+def coco_mask(
+    annotated: Annotated, size_hw: tuple[int, int], name: str, instances: bool = False
+) -> Ids:
+    """The mask of a picture, uint8 [H, W], or uint16 where its values need it.
 
     Args:
         size_hw: of the picture.
         name: for messages.
+        instances: tell objects of a category apart.
 
     Raises:
-        Failure: a segmentation is damaged, or of a picture of another size.
+        Failure: a segmentation is damaged, or of a picture of another size; or there are more
+            instances or categories than the mask can tell apart.
     """
     if annotated.size_hw != size_hw:
         (height, width), (found_h, found_w) = annotated.size_hw, size_hw
@@ -73,19 +79,37 @@ def semantic_mask(annotated: Annotated, size_hw: tuple[int, int], name: str) -> 
             f"annotations of {name} are of {width}x{height}, the picture is {found_w}x{found_h}",
         )
     regions = []
+    values = _values(annotated, name) if instances else {}
     for category, crowd, number, segmentation in annotated.objects:
         try:
             runs = _runs(segmentation, size_hw)
         except Failure as failure:
             told = f"annotation {number} of {name}: {failure.message}"
             raise Failure(failure.stage, failure.reason, told) from failure
-        regions.append((not crowd, -area(runs), number, category, runs))
-    largest = max((category for category, *_ in annotated.objects), default=0)
-    flat = np.zeros(size_hw[0] * size_hw[1], np.uint8 if largest < 256 else np.uint16)
-    for *_, category, runs in sorted(regions, key=lambda region: region[:3]):
+        regions.append((not crowd, -area(runs), number, values.get(number, category), runs))
+    is_large = instances or any(region[3] > 255 for region in regions)
+    flat = np.zeros(size_hw[0] * size_hw[1], np.uint16 if is_large else np.uint8)
+    for *_, value, runs in sorted(regions, key=lambda region: region[:3]):
         for start, stop in runs.tolist():
-            flat[start:stop] = category
+            flat[start:stop] = value
     return np.ascontiguousarray(flat.reshape(size_hw, order="F"))
+
+
+def _values(annotated: Annotated, name: str) -> dict[int, int]:
+    """Value of each object in a mask of instances, by annotation id."""
+    counts: dict[int, int] = {}
+    values: dict[int, int] = {}
+    for category, crowd, number, _ in sorted(annotated.objects, key=lambda one: one[2]):
+        counts[category] = counts.get(category, 0) + (not crowd)
+        values[number] = category * DIVISOR + (0 if crowd else counts[category])
+        if category >= DIVISOR or counts[category] >= DIVISOR:
+            raise Failure(
+                "decode",
+                "annotation",
+                f"{name} has {counts[category]} objects of category {category}; masks of instances "
+                f"hold {DIVISOR - 1} of each, and categories to {DIVISOR - 1}",
+            )
+    return values
 
 
 def _runs(segmentation: Any, size_hw: tuple[int, int]) -> Runs:

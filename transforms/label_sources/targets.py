@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from transforms import storage
 from transforms.failures import Failure
 from transforms.inputs import Shard
-from transforms.label_sources.coco import read_index, semantic_mask
+from transforms.label_sources.coco import coco_mask, read_index
 from transforms.label_sources.layouts import folder_name
 from transforms.label_sources.voc_boxes import Values, annotation_path, read_boxes
 from transforms.masks import Ids
@@ -62,6 +62,7 @@ class CocoMasks:
     """Masks of COCO's annotations that were put aside in `out` (see coco.stage)."""
 
     out: str
+    instances: bool = False
 
     def open(self, shard: Shard) -> Targets:
         index = read_index(self.out, shard)
@@ -69,7 +70,7 @@ class CocoMasks:
         def target(path: str, size_hw: tuple[int, int]) -> Target:
             if path not in index:
                 raise Failure("read", "mask_missing", f"{path} is not among the annotations")
-            return Target(mask=semantic_mask(index[path], size_hw, path))
+            return Target(mask=coco_mask(index[path], size_hw, path, self.instances))
 
         return target
 

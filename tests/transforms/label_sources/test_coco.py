@@ -11,10 +11,10 @@ from transforms.failures import Failure
 from transforms.inputs import cut_images
 from transforms.label_sources.coco import (
     Annotated,
+    coco_mask,
     index_path,
     read_index,
     read_summary,
-    semantic_mask,
     stage,
 )
 from transforms.listing import InputError
@@ -80,15 +80,15 @@ def test_masks_are_what_pycocotools_paints(tmp_path):
                 masks, key=lambda m: (not m[1]["iscrowd"], -int(m[0].sum()), m[1]["id"])
             ):
                 expected[mask == 1] = one["category_id"]
-            np.testing.assert_array_equal(semantic_mask(annotated, SIZE_HW, picture), expected)
+            np.testing.assert_array_equal(coco_mask(annotated, SIZE_HW, picture), expected)
             assert len(np.unique(expected)) > 2
 
 
 def test_a_picture_without_objects_is_background_and_large_ids_need_sixteen_bits():
-    empty = semantic_mask(Annotated((3, 4), []), (3, 4), "a")
+    empty = coco_mask(Annotated((3, 4), []), (3, 4), "a")
     assert empty.dtype == np.uint8 and not empty.any() and empty.shape == (3, 4)
     square = [[0, 0, 2, 0, 2, 2, 0, 2]]
-    large = semantic_mask(Annotated((3, 4), [(300, False, 1, square)]), (3, 4), "a")
+    large = coco_mask(Annotated((3, 4), [(300, False, 1, square)]), (3, 4), "a")
     assert large.dtype == np.uint16 and large[0, 0] == 300 and large[2, 3] == 0
 
 
@@ -98,11 +98,23 @@ def test_the_small_lies_on_the_large_whatever_the_order():
         [(1, False, 1, large), (2, False, 2, small)],
         [(2, False, 1, small), (1, False, 2, large)],
     ):
-        assert semantic_mask(Annotated((9, 9), objects), (9, 9), "a")[3, 3] == 2
+        assert coco_mask(Annotated((9, 9), objects), (9, 9), "a")[3, 3] == 2
     crowd = [(1, False, 1, large), (2, True, 2, small)]
-    assert (semantic_mask(Annotated((9, 9), crowd), (9, 9), "a") == 1).all()
+    assert (coco_mask(Annotated((9, 9), crowd), (9, 9), "a") == 1).all()
     same = [(1, False, 1, large), (2, False, 2, large)]
-    assert (semantic_mask(Annotated((9, 9), same), (9, 9), "a") == 2).all()
+    assert (coco_mask(Annotated((9, 9), same), (9, 9), "a") == 2).all()
+
+
+def test_instances_have_numbers_by_category():
+    left, right = [[0, 0, 3, 0, 3, 9, 0, 9]], [[5, 0, 9, 0, 9, 9, 5, 9]]
+    everything = [[0, 0, 9, 0, 9, 9, 0, 9]]
+    objects = [(3, False, 9, right), (3, False, 4, left), (7, True, 1, everything)]
+    mask = coco_mask(Annotated((9, 9), objects), (9, 9), "a", instances=True)
+    assert mask.dtype == np.uint16
+    assert mask[0, [0, 4, 8]].tolist() == [3 * 256 + 1, 7 * 256, 3 * 256 + 2]
+    many = [(3, False, n, left) for n in range(256)]
+    with pytest.raises(Failure, match="256 objects of category 3"):
+        coco_mask(Annotated((9, 9), many), (9, 9), "a", instances=True)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +130,13 @@ def test_the_small_lies_on_the_large_whatever_the_order():
 )
 def test_a_damaged_segmentation_costs_its_picture(segmentation, reason):
     with pytest.raises(Failure, match="annotation 7 of a") as caught:
-        semantic_mask(Annotated((9, 9), [(1, False, 7, segmentation)]), (9, 9), "a")
+        coco_mask(Annotated((9, 9), [(1, False, 7, segmentation)]), (9, 9), "a")
     assert caught.value.reason == reason
 
 
 def test_another_size_is_refused():
     with pytest.raises(Failure, match="4x3, the picture is 3x4"):
-        semantic_mask(Annotated((3, 4), []), (4, 3), "a")
+        coco_mask(Annotated((3, 4), []), (4, 3), "a")
 
 
 def test_names_that_fit_two_pictures_or_none(tmp_path):
@@ -174,7 +186,7 @@ def test_a_segmentation_of_many_folds_costs_its_picture(tmp_path):
     shards = shards_of(["0.jpg"])
     stage(str(path), str(tmp_path), shards, [1, 38, 75])
     with pytest.raises(Failure):
-        semantic_mask(read_index(str(tmp_path), shards[0])["0.jpg"], SIZE_HW, "0.jpg")
+        coco_mask(read_index(str(tmp_path), shards[0])["0.jpg"], SIZE_HW, "0.jpg")
 
 
 def test_the_file_is_never_in_memory(tmp_path, monkeypatch):
