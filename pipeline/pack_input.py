@@ -13,8 +13,8 @@ from models.errors import UserError
 from pipeline import jobs
 from pipeline.pack_labels import find_labels
 from transforms import storage
+from transforms.beside import Told, told
 from transforms.feature_names import USUAL, FeatureNames
-from transforms.folder_tables import Told, told
 from transforms.inputs import IMAGES, Plan, Shard, cut, cut_images
 from transforms.label_sources import coco
 from transforms.label_sources.targets import LabelSource

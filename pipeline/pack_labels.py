@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from transforms import paths, storage
-from transforms.folder_tables import Told
-from transforms.inputs import pair_masks
+from transforms.beside import Told, pair_masks
 from transforms.label_sources import coco
 from transforms.label_sources.layouts import (
     Paired,

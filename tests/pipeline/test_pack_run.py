@@ -281,9 +281,11 @@ def test_a_tfds_schema_gets_the_usual_names(packed: Path, tmp_path: Path) -> Non
 
 
 def test_formats_in_a_circle(packed: Path, tmp_path: Path) -> None:
-    """TFRecord -> tar -> Parquet -> folder -> tar.gz -> TFRecord: every example is what it was."""
+    """TFRecord, tar, Parquet, folder, ArrayRecord, tar.gz, TFRecord: examples are what they were."""
     source = packed / "images"
-    for number, name in enumerate(("tar", "parquet", "folder", "tar.gz", "tfrecord")):
+    for number, name in enumerate(
+        ("tar", "parquet", "folder", "array_record", "tar.gz", "tfrecord")
+    ):
         out = tmp_path / f"{number}"
         assert pack(source, out, f"--output_format={name}", "--images_per_shard=6") == 0
         assert cli.main(["verify", str(out)]) == 0

@@ -21,6 +21,7 @@ VALUES = {
     "output": "gs://bucket/out",
     "max_failed_fraction": "0.25",
     "threshold": "0.25",
+    "validation_fraction": "0.25",
     "min_confidence": "0.25",
     "batch_timeout_s": "12.5",
     "worker_images_per_s": "12.5",
