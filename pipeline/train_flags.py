@@ -55,7 +55,6 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--input", required=True, metavar="WHAT", help="folder, glob, name@N or list"
     )
-    add_input_format(group)
     group.add_argument("--output", required=True, metavar="OUT", help="folder for the results")
     group.add_argument(
         "--overwrite", action="store_true", help="delete the training that is in OUT, start anew"
@@ -96,6 +95,7 @@ def add_example_flags(group: argparse._ArgumentGroup) -> None:
         "always refused",
     )
     group.add_argument("--max_pixels", type=positive, default=100_000_000, help="as for segment")
+    add_input_format(group)
     add_feature_flags(group)
     group.add_argument(
         "--mask_feature", help="of a segmenter, default image/segmentation/class/encoded"
