@@ -281,7 +281,7 @@ def test_a_tfds_schema_gets_the_usual_names(packed: Path, tmp_path: Path) -> Non
 
 
 def test_formats_in_a_circle(packed: Path, tmp_path: Path) -> None:
-    """TFRecord, tar, Parquet, folder, ArrayRecord, tar.gz, TFRecord: examples are what they were."""
+    """By tar, Parquet, folder, ArrayRecord, tar.gz back to TFRecord: examples are what they were."""
     source = packed / "images"
     for number, name in enumerate(
         ("tar", "parquet", "folder", "array_record", "tar.gz", "tfrecord")
