@@ -2,7 +2,7 @@
 
     first    every shard of the input is packed into a TFRecord shard in OUT/staged, and committed;
              its records file tells the size of every example, and thereby where it lies
-    picks    from those tables alone, the order and the cuts are made, here: 40 bytes a record. Each
+    picks    from those tables alone, the order and the cuts are made, here: 130 bytes a record. Each
              shard of the result gets a file that names its records, failed ones too
     second   every shard of the result reads its records where they lie, and is committed on its own
 
@@ -125,10 +125,12 @@ def plan_groups(
             placed = pick._replace(position=int(position[number]))
             spill.add(int(target[number]), json.dumps(placed).encode())
         for number, name in enumerate(names):
-            picks = sorted(spill.read(number).splitlines(), key=lambda line: json.loads(line)[0])
-            size = sum(json.loads(line)[3] for line in picks)
+            lines = spill.read(number).splitlines(keepends=True)
+            picks = [Pick(*json.loads(line)) for line in lines]
+            in_order = sorted(range(len(lines)), key=lambda n: picks[n].position)
             path = f"{_PICKS}/{name}.jsonl"
-            storage.write(staged.root, path, b"".join(line + b"\n" for line in picks))
+            storage.write(staged.root, path, b"".join(lines[n] for n in in_order))
+            size = sum(pick.size for pick in picks)
             yield Shard(name, os.path.join(staged.root, path), size, format=PICKS)
 
 

@@ -281,7 +281,7 @@ def test_a_tfds_schema_gets_the_usual_names(packed: Path, tmp_path: Path) -> Non
 
 
 def test_formats_in_a_circle(packed: Path, tmp_path: Path) -> None:
-    """By tar, Parquet, folder, ArrayRecord, tar.gz back to TFRecord: examples are what they were."""
+    """By tar, Parquet, folder, ArrayRecord, tar.gz to TFRecord: examples are what they were."""
     source = packed / "images"
     for number, name in enumerate(
         ("tar", "parquet", "folder", "array_record", "tar.gz", "tfrecord")
@@ -355,6 +355,7 @@ def test_new_shards_are_shuffled_split_and_bounded(
     assert pack(place, tmp_path / "a", *more) == 0  # done is done
 
 
+@pytest.mark.slow
 def test_the_order_does_not_depend_on_the_shards_that_were(packed: Path, tmp_path: Path) -> None:
     more = ["--images_per_shard=5", "--shuffle=5"]
     assert pack(packed / "images", tmp_path / "a", *more) == 0

@@ -172,10 +172,16 @@ def test_a_preview_in_the_jfif_segment_goes():
     assert strip(with_preview, 1) == (data, ("preview",), "")
 
 
-ORIGINALS = {
-    name: written(name) if name != "GIF" else None
-    for name in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF")
-}
+def written_gif():
+    buffer = io.BytesIO()
+    photo(mode="P").save(
+        buffer, "GIF", save_all=True, append_images=[photo(9, 9, "P")], comment=SECRET, loop=0
+    )
+    return buffer.getvalue()
+
+
+ORIGINALS = {name: written(name) for name in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF")}
+ORIGINALS["GIF"] = written_gif()
 
 
 @settings(max_examples=300, deadline=None)
