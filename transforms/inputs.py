@@ -14,11 +14,9 @@ from itertools import pairwise
 from typing import Any
 from unicodedata import normalize
 
-import numpy as np
-import numpy.typing as npt
-
 from transforms import storage
 from transforms.beside import pair_masks, told
+from transforms.cuts import bounds
 from transforms.formats import parquet
 from transforms.listing import AUTO, FOLDER, InputError, Listing, list_input
 from transforms.shard_names import EXTENSIONS, ShardName, format_of, shard_id
@@ -321,29 +319,6 @@ def cut_images(
         )
         size_bytes = sum(image.size_bytes for image in images)
         yield Shard(str(ShardName(stem, index, len(cuts) - 1)), root, size_bytes, images)
-
-
-def bounds(
-    sizes: Sequence[int] | npt.NDArray[np.int64], most: int | None, most_bytes: int | None = None
-) -> list[int]:
-    """Where a sequence of records is cut into shards: 0, the end of the first, ..., the end of all.
-
-    Args:
-        sizes: of the records, in bytes.
-        most: records of a shard. Alone, it gives the fewest shards, equal to within one.
-        most_bytes: of a shard, unless one record has more; shards are then filled one by one.
-    """
-    if most_bytes is None:
-        count = -(-len(sizes) // most) if most else 1
-        return [len(sizes) * index // count for index in range(count + 1)] if len(sizes) else [0]
-    ends = np.cumsum(sizes, dtype=np.int64)
-    found = [0]
-    while found[-1] < len(sizes):
-        start = found[-1]
-        before = int(ends[start - 1]) if start else 0
-        stop = int(np.searchsorted(ends, before + most_bytes, side="right"))
-        found.append(min(max(start + 1, stop), start + (most or len(sizes)), len(sizes)))
-    return found
 
 
 def _json(found: Mapping[str, Any] | None) -> str:

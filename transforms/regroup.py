@@ -2,7 +2,7 @@
 
     first    every shard of the input is packed into a TFRecord shard in OUT/staged, and committed;
              its records file tells the size of every example, and thereby where it lies
-    picks    from those tables alone, the order and the cuts are made, here: 130 bytes a record. Each
+    picks    from those tables alone, the order and the cuts are made, here: 130 bytes a record. A
              shard of the result gets a file that names its records, failed ones too
     second   every shard of the result reads its records where they lie, and is committed on its own
 
@@ -29,10 +29,11 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.clock import Clock
+from transforms.cuts import bounds
 from transforms.failures import Failure
 from transforms.feature_names import USUAL
 from transforms.formats import tfrecord
-from transforms.inputs import Shard, bounds
+from transforms.inputs import Shard
 from transforms.pack import COLUMNS, pack_sums, read_features, split_example
 from transforms.records import Encoded, Item, Record, Result, Stream
 from transforms.selection import TRAIN, VALIDATION

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from transforms.inputs import ImageFile, Shard, bounds
+from transforms.cuts import bounds
+from transforms.inputs import ImageFile, Shard
 from transforms.pack import COLUMNS, STAGED_COLUMNS, PackOperator
 from transforms.regroup import GatherOperator, Grouping, order_hash, plan_groups, read_picks
 from transforms.shard_work import process_shard
