@@ -40,6 +40,8 @@ setup(
         "pyvips>=3.2",
         "pyvips-binary>=8.18",
         "scipy>=1.16",
+        # writes masks as GeoTIFFs
+        "tifffile>=2026.3",
         # tf.saved_model.load imports it when it meets a model that Keras 2 saved with an optimizer
         "tf_keras>=2.21,<2.22",
         # its handwritten digits and photographs are the demo's

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from models.loading import import_tensorflow
 from pipeline.thumbnails import Cell, Found, failed_thumbnail, picture_and_mask, thumbnail
 from transforms import storage
+from transforms.commits import mask_paths
 from transforms.decode import DecodePolicy
 from transforms.examples import FEATURES
 from transforms.failures import Failure
@@ -141,8 +142,9 @@ class Gallery:
     def masks(self, shard: Shard, indices: Collection[int]) -> dict[int, Found]:
         """Encoded masks of OUT. Raises what reading them may raise."""
         if not shard.is_examples and not is_written(self.out, "masks", shard.name):
-            names = {i: f"masks/{shard.files[i].output_name}.png" for i in indices}
-            return {i: read_file(self.out, name) for i, name in names.items()}
+            names = {i: shard.files[i].output_name for i in indices}
+            paths = mask_paths(self.out, shard.name, names.values())
+            return {i: read_file(self.out, paths[name]) for i, name in names.items()}
         feature = f"{FEATURES['masks']}/encoded"
         gone = _unreadable(f"masks/{shard.name} has no mask for it")
         return {

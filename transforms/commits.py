@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -60,6 +60,23 @@ def read_commit(root: str, shard_name: str, run: str = "") -> ShardReport | None
     except ValueError as error:
         raise UserError(f"{path}: {error}; delete it and run the command again") from error
     return report if run in ("", report.run) else None
+
+
+def mask_paths(root: str, shard_name: str, output_names: Collection[str]) -> dict[str, str]:
+    """Where the masks of a tree of files are, relative to OUT, by output name.
+
+    Those of pictures with a place on Earth are GeoTIFFs; what is not committed would be a PNG.
+
+    Raises:
+        OSError, UserError: as `read_commit`.
+    """
+    found = {name: f"masks/{name}.png" for name in output_names}
+    report = read_commit(root, shard_name)
+    for file in report.files if report is not None else ():
+        name, extension = os.path.splitext(file.path.removeprefix("masks/"))
+        if name in found and extension == ".tif" and file.path.startswith("masks/"):
+            found[name] = file.path
+    return found
 
 
 def committed_names(root: str) -> set[str]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from transforms.failures import Failure
+from transforms.georeference import Georeference, georeference_of
 
 MAX_PIXELS = 100_000_000
 Alpha = Literal["drop", "white", "black"]
@@ -54,6 +55,7 @@ class Facts:
         mode: Pillow's name of the stored pixel mode, "CMYK".
         orientation: EXIF orientation that was applied, 1 to 8; 1 when none.
         brightness: mean of all channels on a grid of pixels, 0 to 255.
+        georeference: where an upright TIFF lies on Earth; None when it does not say.
     """
 
     size_hw: tuple[int, int]
@@ -62,6 +64,7 @@ class Facts:
     mode: str
     orientation: int
     brightness: float
+    georeference: Georeference | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +110,7 @@ def _decode(data: bytes, policy: DecodePolicy) -> Picture:
         check_pixels(image.size, policy)
         width, height = image.size
         stored_mode, stored_hw = image.mode, (height, width)
-        orientation = 1
+        orientation, georeference = 1, georeference_of(image)
         if image.format == "TIFF":  # Pillow turns these upright while loading, size included
             orientation = _orientation(image)
             stored_hw = (width, height) if orientation >= 5 else (height, width)
@@ -134,6 +137,7 @@ def _decode(data: bytes, policy: DecodePolicy) -> Picture:
             mode=stored_mode,
             orientation=orientation,
             brightness=_brightness(pixels),
+            georeference=georeference if orientation == 1 else None,
         )
         return Picture(pixels, facts)
 

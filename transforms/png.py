@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-_LEVEL = 1
+ZLIB_LEVEL = 1
 
 
 def encode_png(mask: npt.NDArray[Any]) -> bytes:
@@ -27,7 +27,7 @@ def encode_png(mask: npt.NDArray[Any]) -> bytes:
 def encode_grey(pixels: npt.NDArray[np.uint8]) -> bytes:
     """A grey PNG of a picture whose values change slowly, uint8 [H, W]: rows are filtered."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=_LEVEL)
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=ZLIB_LEVEL)
     return buffer.getvalue()
 
 
@@ -38,6 +38,8 @@ class PngRows:
     the time of Pillow's encoder at level 1, for three quarters of its bytes. W3C PNG
     specification, sections 5 and 10.
     """
+
+    format = "png"
 
     def __init__(self, size_hw: tuple[int, int], dtype: npt.DTypeLike) -> None:
         """Begins a picture of (height, width).
@@ -50,7 +52,7 @@ class PngRows:
         self._size_hw = size_hw
         self._type = np.dtype(dtype).newbyteorder(">")
         self._rows = 0
-        self._zlib = zlib.compressobj(_LEVEL, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+        self._zlib = zlib.compressobj(ZLIB_LEVEL, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
         self._file = io.BytesIO()
         self._file.write(b"\x89PNG\r\n\x1a\n")
         height, width = size_hw

@@ -43,7 +43,7 @@ Stream = Iterator[tuple[Record, T | Failure]]
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """An encoded picture: its bytes and the format in lower case, "png", "jpeg"."""
+    """An encoded picture: its bytes and the format in lower case, "png", "jpeg" or "tif"."""
 
     data: bytes
     format: str

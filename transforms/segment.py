@@ -16,16 +16,18 @@ from transforms import sums
 from transforms.decode import DecodePolicy, Facts
 from transforms.failures import Failure
 from transforms.feature_names import FeatureNames
+from transforms.georeference import Georeference
 from transforms.picture_work import PictureWork, Settings
-from transforms.png import encode_grey, encode_png
+from transforms.png import PngRows, encode_grey, encode_png
 from transforms.records import Encoded, Result
 from transforms.shard_work import Work
 from transforms.sink import Sink
 from transforms.staging import local_model
 from transforms.survive import TIMEOUT_S
-from transforms.tiling.mask_mosaic import JoinedMask, MaskMosaic
+from transforms.tiff import TiffRows, encode_tiff
+from transforms.tiling.mask_mosaic import JoinedMask, MaskMosaic, RowsFile
 from transforms.tiling.tiled_work import TiledWork
-from transforms.tiling.windows import Tiling
+from transforms.tiling.windows import Axis, Tiling
 
 COLUMNS = pa.schema(
     [
@@ -38,6 +40,7 @@ COLUMNS = pa.schema(
         pa.field("orientation", pa.int8()),
         pa.field("brightness", pa.float64()),
         pa.field("mask_bytes", pa.int64()),
+        pa.field("mask_format", pa.string()),
         pa.field("mean_confidence", pa.float64()),
         pa.field("mean_entropy", pa.float64()),
         pa.field("mean_margin", pa.float64()),
@@ -102,13 +105,28 @@ class SegmentOperator:
             return PixelScores(model, self.binding, self.batch_size, self.views)
 
         finish = block_finisher(self.binding, len(self.views))
+
+        def mosaic(grid: tuple[Axis, Axis], facts: Facts) -> MaskMosaic:
+            def new_file(size_hw: tuple[int, int], dtype: npt.DTypeLike) -> RowsFile:
+                place = self.place_of(facts, size_hw)
+                return TiffRows(size_hw, dtype, place) if place else PngRows(size_hw, dtype)
+
+            return MaskMosaic(grid, finish, self.confidence_map, new_file, encode_joined)
+
         return TiledWork(
             settings,
             self.tiling,
             load,
-            lambda grid: MaskMosaic(grid, finish, self.confidence_map, encode_joined),
+            mosaic,
             max(1, self.binding.num_scores) if self.binding.kind != "class_ids" else 1,
         )
+
+    def place_of(self, facts: Facts, size_hw: tuple[int, ...]) -> Georeference | None:
+        """What a mask of (height, width) takes over from its picture: it is a GeoTIFF then.
+
+        In TFRecord shards all masks are PNGs, as those expect who read them.
+        """
+        return facts.georeference if self.sink.as_files and size_hw == facts.size_hw else None
 
 
 def load_segmenter(settings: SegmentOperator, with_confidence: bool) -> Segmenter:
@@ -159,18 +177,25 @@ def check(answer: Answer) -> None:
 def encode_result(facts: Facts, answer: Segmentation, settings: SegmentOperator) -> Result:
     """Encodes a mask and measures it. Raises a Failure when it is none."""
     check(answer)
-    outputs = {"masks": Encoded(encode_png(answer.mask), "png")}
-    if settings.confidence_map and answer.confidence is not None:
-        outputs["confidence"] = Encoded(encode_grey(answer.confidence), "png")
+    confidence = answer.confidence if settings.confidence_map else None
+    place = settings.place_of(facts, answer.mask.shape)
+    if place is not None:
+        outputs = {"masks": Encoded(encode_tiff(answer.mask, place), "tif")}
+        if confidence is not None:
+            outputs["confidence"] = Encoded(encode_tiff(confidence, place), "tif")
+    else:
+        outputs = {"masks": Encoded(encode_png(answer.mask), "png")}
+        if confidence is not None:
+            outputs["confidence"] = Encoded(encode_grey(confidence), "png")
     return _described(facts, answer.mask.shape, answer, outputs)
 
 
 def encode_joined(facts: Facts, answer: JoinedMask) -> Result:
     """The same of a mask that was made by windows, and is encoded already."""
     check(answer)
-    outputs = {"masks": Encoded(answer.mask, "png")}
+    outputs = {"masks": answer.mask}
     if answer.confidence is not None:
-        outputs["confidence"] = Encoded(answer.confidence, "png")
+        outputs["confidence"] = answer.confidence
     return _described(facts, answer.size_hw, answer, outputs)
 
 
@@ -180,7 +205,7 @@ def _described(
     means = _means(answer)
     return Result(
         outputs=outputs,
-        row=_row(facts, size_hw, answer, means, len(outputs["masks"].data)),
+        row=_row(facts, size_hw, answer, means, outputs["masks"]),
         sums=sums_of(facts, size_hw, answer),
         rank=means["mean_confidence"],
     )
@@ -200,7 +225,7 @@ def _row(
     size_hw: tuple[int, int],
     answer: Answer,
     means: dict[str, float | None],
-    mask_bytes: int,
+    mask: Encoded,
 ) -> dict[str, Any]:
     classes = np.flatnonzero(answer.class_pixels)
     return {
@@ -212,7 +237,8 @@ def _row(
         "mode": facts.mode,
         "orientation": facts.orientation,
         "brightness": facts.brightness,
-        "mask_bytes": mask_bytes,
+        "mask_bytes": len(mask.data),
+        "mask_format": mask.format,
         **means,
         "classes": classes.tolist(),
         "class_pixels": answer.class_pixels[classes].tolist(),

@@ -77,7 +77,7 @@ class PictureFiles:
             f"{kind}/{name}.{extension}"
             for name in self._failed
             for kind in self._kinds
-            for extension in CODECS
+            for extension in (*CODECS, "tif")
         }
         names.difference_update(file.path for file in self._files)
         for _ in _UPLOADS.map(storage.delete, [f"{self._root}/{name}" for name in names]):

@@ -115,7 +115,7 @@ class _TranslateWork:
                 how,
                 settings.tiling,
                 self._load_translator,
-                lambda grid: PictureMosaic(
+                lambda grid, _: PictureMosaic(
                     grid, lambda facts, made: self._encode(facts, (made, None))
                 ),
             )

@@ -17,6 +17,7 @@ from models.loading import import_tensorflow
 from pipeline.legends import LEGEND, legend, stored_legend
 from pipeline.run_files import RUN, read_plan, read_run
 from transforms import storage
+from transforms.commits import mask_paths
 from transforms.decode import DecodePolicy, decode
 from transforms.examples import FEATURES
 from transforms.failures import Failure
@@ -143,11 +144,12 @@ def _segmented(source: Source, shard: Shard) -> Iterator[_Pair]:
     good = _good(source.out, shard)
     written = is_written(source.out, "masks", shard.name)
     masks = _examples(source.out, "masks", shard) if written else None
+    paths = mask_paths(source.out, shard.name, [file.output_name for file in shard.files])
     for record, load in read_shard(shard, names):
         if record.index not in good:
             continue
         if masks is None:
-            path = f"masks/{record.output_name}.png"
+            path = paths[record.output_name]
             mask = storage.read_bytes(os.path.join(source.out, path))
         else:
             mask = next(masks, {}).get(f"{FEATURES['masks']}/encoded", b"")

@@ -2,32 +2,40 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from models.segmenter import Segmentation
 from transforms.decode import Facts
-from transforms.png import PngRows
-from transforms.records import Result
+from transforms.records import Encoded, Result
 from transforms.tiling.canvas import Canvas, Scores
 from transforms.tiling.tiled_work import guarded
 from transforms.tiling.windows import Axis
 
 
+class RowsFile(Protocol):
+    """A grey picture that is written from top to bottom: PngRows or TiffRows."""
+
+    format: str
+
+    def write(self, rows: npt.NDArray[Any]) -> None: ...
+
+    def finish(self) -> bytes: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class JoinedMask:
-    """A whole mask, encoded; the rest is as in Segmentation.
+    """A whole mask, encoded, and its confidence; the rest is as in Segmentation.
 
     Attributes:
         size_hw: (height, width) of the mask.
-        mask, confidence: PNG files.
     """
 
     size_hw: tuple[int, int]
-    mask: bytes
-    confidence: bytes | None
+    mask: Encoded
+    confidence: Encoded | None
     class_pixels: npt.NDArray[np.int64]
     histograms: npt.NDArray[np.int64] | None
     finite: bool
@@ -42,15 +50,22 @@ class MaskMosaic:
         grid: tuple[Axis, Axis],
         finish: Callable[[Scores], Segmentation],
         with_confidence: bool,
+        new_file: Callable[[tuple[int, int], npt.DTypeLike], RowsFile],
         encode: Callable[[Facts, JoinedMask], Result],
     ) -> None:
-        """Args: finish: models.pixel_scores.block_finisher; encode: makes the result of it all."""
+        """Begins a picture.
+
+        Args:
+            finish: models.pixel_scores.block_finisher.
+            new_file: begins a file of (height, width) and dtype.
+            encode: makes the result of it all.
+        """
         self._canvas = Canvas(*grid)
         self._size_hw = grid[0].size, grid[1].size
-        self._finish, self._encode = finish, encode
+        self._finish, self._new_file, self._encode = finish, new_file, encode
         self._with_confidence = with_confidence
         self._band: dict[str, npt.NDArray[Any]] = {}  # of one row of windows
-        self._files: dict[str, PngRows] = {}
+        self._files: dict[str, RowsFile] = {}
         self._total: Segmentation | None = None
 
     def add(self, row: int, column: int, answer: Scores) -> None:
@@ -70,13 +85,13 @@ class MaskMosaic:
             self._band[name][:, left : left + part.shape[1]] = part
             if column == len(columns.spans) - 1:
                 if row == 0:
-                    self._files[name] = PngRows(self._size_hw, part.dtype)
+                    self._files[name] = self._new_file(self._size_hw, part.dtype)
                 self._files[name].write(self._band.pop(name))
 
     def result(self, facts: Facts) -> Result:
         """Raises Failure when the answers are no mask."""
         assert self._total is not None, "a picture has a window"
-        files = {name: file.finish() for name, file in self._files.items()}
+        files = {n: Encoded(file.finish(), file.format) for n, file in self._files.items()}
         joined = JoinedMask(
             self._size_hw,
             files["mask"],

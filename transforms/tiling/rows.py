@@ -20,6 +20,7 @@ from PIL import ExifTags, Image
 
 from transforms.decode import DecodePolicy, Facts, check_pixels, decode, sum_of
 from transforms.failures import Failure
+from transforms.georeference import georeference_of
 
 STREAMED_PIXELS = 16_000_000  # from which on pictures are decoded by rows; 48 MB as uint8
 Pixels = npt.NDArray[np.uint8]
@@ -123,7 +124,8 @@ def _streamable(data: bytes, policy: DecodePolicy, streamed_pixels: int) -> Fact
             if image.format == "TIFF" and not _is_plain_tiff(image, len(data)):
                 return None
             hw = height, width
-            return Facts(hw, hw, image.format or "", image.mode, 1, 0.0)
+            place = georeference_of(image)
+            return Facts(hw, hw, image.format or "", image.mode, 1, 0.0, place)
     except Failure:
         raise
     except Exception:  # whatever Pillow raises for a bad header: it says so when it decodes

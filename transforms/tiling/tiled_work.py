@@ -96,7 +96,7 @@ class TiledWork(Generic[A]):
         settings: Settings,
         tiling: Tiling | None,
         load: Callable[[], Model[A]],
-        mosaic: Callable[[tuple[Axis, Axis]], Mosaic[A]],
+        mosaic: Callable[[tuple[Axis, Axis], Facts], Mosaic[A]],
         channels: int = 3,
     ) -> None:
         """Loads the model.
@@ -176,7 +176,7 @@ class TiledWork(Generic[A]):
             del item
             try:
                 job.grid = self._grid(job.rows.facts.size_hw)
-                job.mosaic = self._mosaic(job.grid)
+                job.mosaic = self._mosaic(job.grid, job.rows.facts)
                 for row, column, cut in cuts(job.rows, job.grid, clock):
                     last = (row, column) == tuple(len(axis.spans) - 1 for axis in job.grid)
                     yield _window(next(numbers), job, row, column, last), cut

@@ -9,6 +9,7 @@ from PIL import Image
 from models.segmenter import Segmentation
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy
+from transforms.png import PngRows
 from transforms.records import Result
 from transforms.tiling.mask_mosaic import MaskMosaic
 from transforms.tiling.rows import open_rows
@@ -30,7 +31,9 @@ def peak_of(height):
     tracemalloc.start()
     rows = open_rows(buffer.getvalue(), DecodePolicy(), streamed_pixels=1)
     grid = Tiling((128, 128), (32, 32), "gaussian").grid(rows.facts.size_hw, fixed=False)
-    mosaic = MaskMosaic(grid, finish, False, lambda facts, mask: Result({}, {"mask": mask}, {}))
+    mosaic = MaskMosaic(
+        grid, finish, False, PngRows, lambda facts, mask: Result({}, {"mask": mask}, {})
+    )
     for row, column, cut in cuts(rows, grid, Clock()):
         mosaic.add(row, column, np.zeros((*cut.pixels.shape[:2], CLASSES), np.float32))
     assert mosaic.result(rows.facts).row["mask"].class_pixels.sum() == height * 1500
