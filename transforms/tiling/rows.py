@@ -6,6 +6,7 @@ instead, row by row: PNG without interlacing, JPEG that is not progressive, TIFF
 others are held whole, as uint8.
 """
 
+import contextlib
 import dataclasses
 import io
 import logging
@@ -60,10 +61,12 @@ class StreamedRows:
     """A picture in its encoded form."""
 
     def __init__(self, data: bytes, facts: Facts) -> None:
-        """Raises Failure when libvips cannot open it."""
+        """Raises Failure when libvips cannot open it, or finds another kind of picture."""
         self._facts = facts
         self._next = 0
         self._bright, self._sampled = 0, 0
+        kinds = [kind for kind, _ in _png_chunks(data)] if facts.format == "PNG" else []
+        self._is_cut = bool(kinds) and kinds[-1] != b"IEND"  # libvips calls all of it a read error
         try:
             load = getattr(pyvips.Image, f"{_LOADERS[facts.format]}_buffer")
             image = load(data, access="sequential", fail_on="truncated")
@@ -72,7 +75,7 @@ class StreamedRows:
         except pyvips.Error as error:
             raise _failure(error) from error
         if (image.height, image.width, image.format) != (*facts.size_hw, "uchar"):
-            raise Failure("decode", "corrupt", "two decoders disagree about its header")
+            raise Failure("decode", "unsupported", "libvips finds another kind of picture")
 
     @property
     def facts(self) -> Facts:
@@ -84,7 +87,7 @@ class StreamedRows:
         try:
             data = self._region.fetch(0, self._next, width, rows)
         except pyvips.Error as error:
-            raise _failure(error) from error
+            raise _failure(error, self._is_cut) from error
         pixels = np.frombuffer(data, np.uint8).reshape(rows, width, self._bands)
         if self._bands == 1:
             pixels = np.repeat(pixels, 3, axis=2)
@@ -98,7 +101,8 @@ def open_rows(data: bytes, policy: DecodePolicy, streamed_pixels: int = STREAMED
     """The rows of an encoded picture. Raises Failure for what is no sound picture."""
     facts = _streamable(data, policy, streamed_pixels)
     if facts is not None:
-        return StreamedRows(data, facts)
+        with contextlib.suppress(Failure):  # of 16 bits, or unknown to libvips: Pillow decides
+            return StreamedRows(data, facts)
     picture = decode(data, policy)
     return WholeRows(picture.pixels, picture.facts)
 
@@ -159,7 +163,9 @@ def _is_plain_tiff(image: Any, size_bytes: int) -> bool:
     return bool(whole) and tags.get(_PHOTOMETRIC) in _GREY_OR_RGB
 
 
-def _failure(error: pyvips.Error) -> Failure:
+def _failure(error: pyvips.Error, is_cut: bool = False) -> Failure:
     text = " ".join(str(error).split())[:200]
-    short = any(word in text.lower() for word in ("truncated", "premature", "end of", "eof"))
+    short = is_cut or any(
+        word in text.lower() for word in ("truncated", "premature", "end of", "eof")
+    )
     return Failure("decode", "truncated" if short else "corrupt", f"libvips: {text}")

@@ -1,9 +1,12 @@
 """Rows decoded one after the other are what Pillow decodes at once."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from transforms.decode import DecodePolicy, decode
@@ -55,7 +58,6 @@ def test_streamed_pixels_and_facts_are_pillows(how, grey):
 
 
 def test_tiles_of_a_tiff_are_read_by_rows():
-    tifffile = pytest.importorskip("tifffile")
     pixels = np.asarray(picture())
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, photometric="rgb", tile=(64, 64), compression="zlib")
@@ -103,14 +105,35 @@ def test_a_file_that_was_cut_is_a_failure(kind):
     data = encoded(picture((900, 900)), format=kind)
     with pytest.raises(Failure) as failed:
         read_all(streamed(data[: len(data) // 2]))
-    assert failed.value.stage == "decode" and failed.value.reason in ("truncated", "corrupt")
+    assert (failed.value.stage, failed.value.reason) == ("decode", "truncated")
 
 
 def test_damage_is_a_failure():
     data = bytearray(encoded(picture((900, 900)), format="PNG"))
     data[len(data) // 2] ^= 0xFF
-    with pytest.raises(Failure, match="libvips"):
+    with pytest.raises(Failure, match="libvips") as failed:
         read_all(streamed(bytes(data)))
+    assert failed.value.reason == "corrupt"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_colours_of_16_bits_which_pillow_reads_and_libvips_leaves_so_are_held_whole(kind):
+    values = np.random.default_rng(0).integers(0, 65536, (30, 40, 3)).astype(">u2")
+    if kind == "TIFF":
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, values, photometric="rgb")
+        data = buffer.getvalue()
+    else:
+        lines = b"".join(b"\0" + row.tobytes() for row in values)  # 0: not filtered
+        header = struct.pack(">IIBBBBB", 40, 30, 16, 2, 0, 0, 0)
+        parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+        data = b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
+            for name, part in parts
+        )
+    rows = streamed(data)
+    assert isinstance(rows, WholeRows)
+    np.testing.assert_array_equal(read_all(rows), values >> 8)
 
 
 def test_the_limit_of_pixels_holds():
