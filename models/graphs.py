@@ -164,7 +164,7 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
             ids = tf.cast(_probabilities(tf, scores, binding)[..., 1] > binding.threshold, tf.int32)
         else:
             ids = argmax(scores)
-        on_grid = [_on_grid(tf, x, band[0], step) for x in (scores, ids)]
+        on_grid = [_on_grid(tf, x, size_hw, band[0], step) for x in (scores, ids)]
         certain = _certainty(tf, binding, *on_grid)
         answer = {
             **masks(ids, rows),
@@ -247,11 +247,15 @@ def _finite(tf: Any, scores: Any) -> Any:
     return tf.cond(tf.reduce_all(sums), lambda: sums, each)
 
 
-def _on_grid(tf: Any, x: Any, first_row: Any, step: Any) -> Any:
-    """The pixels of every step-th row and column of the mask, of a band that begins at a row."""
-    start = step // 2
-    rows = tf.range((start - first_row) % step, tf.shape(x)[1], step)
-    return tf.gather(tf.gather(x, rows, axis=1), tf.range(start, tf.shape(x)[2], step), axis=2)
+def _on_grid(tf: Any, x: Any, size_hw: Any, first_row: Any, step: Any) -> Any:
+    """The pixels of every step-th row and column of the mask, of a band that begins at a row.
+
+    A mask that is narrower than a step has one, in its middle; a band may have none.
+    """
+    start_yx = tf.minimum(step // 2, size_hw // 2)
+    height, width = tf.shape(x)[1], tf.shape(x)[2]
+    rows = tf.range(tf.minimum((start_yx[0] - first_row) % step, height), height, step)
+    return tf.gather(tf.gather(x, rows, axis=1), tf.range(start_yx[1], width, step), axis=2)
 
 
 def _chosen(tf: Any, binding: Binding, scores: Any, ids: Any) -> tuple[Any, Any, Any]:

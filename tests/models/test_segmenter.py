@@ -625,6 +625,17 @@ def test_bands_of_rows_give_what_the_whole_gives(saved, bound, picture, monkeypa
     np.testing.assert_array_equal(banded.histograms, whole.histograms)
 
 
+@pytest.mark.parametrize("mask_hw", [(1, 20_000), (20_000, 1), (2, 30_000)])
+def test_confidence_of_a_line_is_measured_in_its_middle(saved, bound, picture, mask_hw):
+    """Where one side is shorter than the step at which confidence is looked at."""
+    (answer,) = Segmenter(saved("logits"), bound("logits"))([picture(*mask_hw)])
+    assert grid_step(mask_hw) > 2 * min(mask_hw)
+    step = grid_step(mask_hw)
+    line = answer.confidence.take(min(mask_hw) // 2, axis=int(mask_hw[0] > mask_hw[1]))
+    seen = np.bincount(line[step // 2 :: step], minlength=256)
+    np.testing.assert_array_equal(answer.histograms[0], seen)
+
+
 def test_masks_at_the_models_size_are_argmaxes_of_its_own_scores(saved, bound, picture):
     binding = bound("logits", **{"input.size": (24, 32)})
     image = picture(48, 80)
