@@ -1,49 +1,28 @@
 """Windows equal the whole picture where that is possible: three networks, odd sizes."""
 
 import dataclasses
-import io
-import itertools
 
 import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tiles import bound, near_seams, saved, tiled, unet
 
-from models.card import load_card, own_card
 from models.halo import measure_halo
 from models.loading import import_tensorflow
-from models.networks.export import ServedSegmenter, export
-from models.networks.unet import UNetConfig, build_unet
 from models.pixel_scores import PixelScores
-from models.probe import probe
-from models.rules import bind
 from models.segmenter import Segmenter
-from models.signatures import read_model
 from models.views import views_of
-from transforms.clock import Clock
-from transforms.decode import DecodePolicy, decode
 from transforms.inputs import ImageFile, Shard
 from transforms.segment import COLUMNS, SegmentOperator
 from transforms.shard_work import process_shard
 from transforms.sink import Sink
-from transforms.tiling.canvas import Canvas
-from transforms.tiling.rows import WholeRows
-from transforms.tiling.tiled_work import cuts
 from transforms.tiling.windows import Tiling
 
 tf = import_tensorflow()
 
 SHIPPED = "models/shipped/digits_segmenter"
-
-
-def bound(path):
-    return probe(path, bind(read_model(path), load_card(own_card(path), {})))
-
-
-def unet(norm):
-    keras.utils.set_random_seed(3)
-    return build_unet(UNetConfig(classes=4, depth=2, width=8, norm=norm)), 4
 
 
 def strided():
@@ -65,9 +44,7 @@ def built(tmp_path_factory):
     def get(name):
         if name not in made:
             network, multiple = strided() if name == "strided" else unet(name)
-            path = str(tmp_path_factory.mktemp("nets") / name)
-            export(ServedSegmenter(network, multiple), path, "input: {range: '0,255'}", {})
-            made[name] = path, bound(path)
+            made[name] = saved(network, multiple, str(tmp_path_factory.mktemp("nets") / name))
         return made[name]
 
     return get
@@ -79,22 +56,6 @@ def picture(size_hw, seed=0):
     image = Image.fromarray(coarse).resize(size_hw[::-1], Image.Resampling.BICUBIC)
     noisy = np.asarray(image) + rng.normal(0, 12, (*size_hw, 3))
     return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def tiled(run, image, tiling):
-    """Scores by windows, in a plain loop over the pieces."""
-    grid = tiling.grid(image.shape[:2], fixed=False)
-    buffer = io.BytesIO()
-    Image.fromarray(image[:1, :1]).save(buffer, "PNG")
-    facts = decode(buffer.getvalue(), DecodePolicy()).facts
-    facts = facts.__class__(**{**facts.__dict__, "size_hw": image.shape[:2]})
-    canvas, whole = Canvas(*grid), None
-    for row, column, cut in cuts(WholeRows(image, facts), grid, Clock()):
-        (y, x), block = canvas.add(row, column, run([cut.pixels])[0])
-        if whole is None:
-            whole = np.full((*image.shape[:2], block.shape[-1]), np.nan, np.float32)
-        whole[y : y + block.shape[0], x : x + block.shape[1]] = block
-    return whole
 
 
 FIELDS = {"shipped": 125 + 16, "batch": None, "strided": None}
@@ -145,14 +106,6 @@ def test_global_context_is_noticed(built):
     assert not measure_halo(PixelScores(path, binding), sides=(192,)).is_local
 
 
-def seams(axis):
-    """Where one window ends to be the one that counts most: the middles of overlaps."""
-    return [
-        (previous.start + axis.window + following.start + 1) // 2
-        for previous, following in itertools.pairwise(axis.spans)
-    ]
-
-
 def test_seams_of_a_model_with_global_context_do_not_show(built):
     """Masks by windows differ near seams hardly more often than elsewhere."""
     path, binding = built("instance")
@@ -163,12 +116,7 @@ def test_seams_of_a_model_with_global_context_do_not_show(built):
         whole = run([image])[0].argmax(-1)
         tiling = Tiling((192, 192), (96, 96), "gaussian", 4)
         differs = tiled(run, image, tiling).argmax(-1) != whole
-        near = np.zeros(differs.shape, bool)
-        rows, columns = tiling.grid(differs.shape, fixed=False)
-        for y in seams(rows):
-            near[y - 6 : y + 6] = True
-        for x in seams(columns):
-            near[:, x - 6 : x + 6] = True
+        near = near_seams(tiling, differs.shape)
         near_rate.append(differs[near].mean())
         far_rate.append(differs[~near].mean())
     assert np.mean(far_rate) > 0, "else it shows nothing"
