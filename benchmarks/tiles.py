@@ -15,7 +15,7 @@ from typing import NamedTuple
 from benchmarks.others import Answer
 from benchmarks.run import fresh, run
 
-_TILE_PX, _OVERLAP_PX, _SIDE_PX, _BATCH = 512, 64, 3648, 8  # 8 x 8 windows
+_TILE_PX, _OVERLAP_PX, _SIDE_PX, _BATCH = 512, 64, 1856, 8  # 4 x 4 windows
 _BLENDS = ("crop", "gaussian")
 
 
@@ -92,7 +92,7 @@ def _main(model: str, rounds: str, folder: str, out: str) -> None:
             for x in columns.spans
         ],
     )
-    binding = probe(model, bind(read_model(model), load_card(None, {})))
+    binding = probe(model, bind(read_model(model), load_card(None, {"input.multiple_of": 8})))
 
     def work(tiling: Tiling | None) -> Work:
         sink = Sink(str(root / "out"), "masks", True, COLUMNS)

@@ -92,11 +92,14 @@ class PixelScores(AroundSegmenter):
         return answers
 
 
-def block_finisher(binding: Binding, views: int = 1) -> Callable[[Scores], Segmentation]:
+def block_finisher(
+    binding: Binding, views: int = 1, with_confidence: bool = True
+) -> Callable[[Scores], Segmentation]:
     """A function of what PixelScores gave, or averages of it, [h, w, C] of any size: its answer.
 
     Args:
         views: of each picture.
+        with_confidence: answer the confidence of every pixel.
     """
     kind = binding.kind
     if views > 1 and kind == "logits":
@@ -104,7 +107,7 @@ def block_finisher(binding: Binding, views: int = 1) -> Callable[[Scores], Segme
     told = dataclasses.replace(
         binding, kind=kind, output_layout="NHWC", multiple_of=None, fit="stretch"
     )
-    finish = finish_graph(import_tensorflow(), told)
+    finish = finish_graph(import_tensorflow(), told, with_confidence)
 
     def call(values: Scores) -> Segmentation:
         size_hw = values.shape[0], values.shape[1]

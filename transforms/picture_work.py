@@ -108,7 +108,26 @@ class PictureWork(Generic[A]):
 
 def picture_survivor(load: Callable[[], Model[A]], timeout_s: float) -> Survivor[Picture, A]:
     """A Survivor that takes decoded pictures. Raises ModelError."""
-    return Survivor(load, lambda picture: picture.pixels, _size_text, timeout_s)
+    return Survivor(
+        lambda: of_batch_size(load(), batch_size_for),
+        lambda picture: picture.pixels,
+        _size_text,
+        timeout_s,
+    )
+
+
+def of_batch_size(model: Model[A], size_for: Callable[[tuple[int, int], int], int]) -> Model[A]:
+    """The model, with as small a batch as pictures of its one size allow; of any size as it is.
+
+    It pads every batch to its batch size: shorter ones would cost as much as full ones.
+
+    Args:
+        size_for: of a (height, width) and the batch size that was asked for.
+    """
+    binding = model.binding
+    if binding.size_hw is not None and binding.fixed_batch is None:
+        model.batch_size = size_for(binding.size_hw, model.batch_size)
+    return model
 
 
 def _black(size_hw: tuple[int, int]) -> Picture:
@@ -134,4 +153,10 @@ def answer_batch(
 
 def batch_size_for(size_hw: tuple[int, int], batch_size: int) -> int:
     """Pictures of one size that the model gets at once: fewer when they are large as floats."""
-    return max(1, min(batch_size, _BATCH_BYTES // (size_hw[0] * size_hw[1] * 12)))
+    return at_most(batch_size, _BATCH_BYTES // (size_hw[0] * size_hw[1] * 12))
+
+
+def at_most(batch_size: int, most: int) -> int:
+    """A batch size of `most` items or fewer, at least 1; below what was asked for a power of two,
+    since to one a model of any size pads its batches (Segmenter.padded_rows)."""
+    return batch_size if batch_size <= most else 1 << max(0, most.bit_length() - 1)

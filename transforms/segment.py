@@ -104,7 +104,7 @@ class SegmentOperator:
             model = local_model(self.model, self.fingerprint)
             return PixelScores(model, self.binding, self.batch_size, self.views)
 
-        finish = block_finisher(self.binding, len(self.views))
+        finish = block_finisher(self.binding, len(self.views), self.confidence_map)
 
         def mosaic(grid: tuple[Axis, Axis], facts: Facts) -> MaskMosaic:
             def new_file(size_hw: tuple[int, int], dtype: npt.DTypeLike) -> RowsFile:

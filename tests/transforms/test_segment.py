@@ -17,7 +17,7 @@ from transforms.clock import Clock
 from transforms.decode import DecodePolicy, decode
 from transforms.failures import Failure
 from transforms.inputs import ImageFile, Shard
-from transforms.picture_work import picture_survivor
+from transforms.picture_work import at_most, picture_survivor
 from transforms.records import Record
 from transforms.segment import COLUMNS, SegmentOperator, encode_result
 from transforms.shard_work import process_shard
@@ -110,6 +110,28 @@ def work_of(operator, segmenter):
 
 def answers_of(segmenter, items):
     return picture_survivor(lambda: segmenter, timeout_s=60)(items)
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 5, 8, 9, 100])
+@pytest.mark.parametrize("batch_size", [1, 6, 8])
+def test_a_batch_below_the_one_asked_for_is_a_power_of_two(batch_size, most):
+    size = at_most(batch_size, most)
+    assert size == batch_size or (size & (size - 1) == 0 and size <= max(1, most))
+    assert size > min(batch_size, most) / 2
+
+
+def test_a_model_of_one_size_pads_no_batch_that_large_pictures_make_short():
+    """At 2,000 x 2,000 pixels one picture is a batch: three of four would be nothing."""
+    for size_hw, fixed_batch, expected in (
+        ((2000, 2000), None, 1),
+        ((1024, 1024), None, 4),
+        ((64, 64), None, 8),
+        (None, None, 8),
+        ((2000, 2000), 8, 8),
+    ):
+        segmenter = FakeSegmenter(8, size_hw)
+        segmenter.binding = FakeBinding(size_hw, fixed_batch)
+        assert picture_survivor(lambda s=segmenter: s, 60).model.batch_size == expected
 
 
 def run(shard, out, segmenter=None, **settings):

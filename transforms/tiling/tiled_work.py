@@ -23,7 +23,7 @@ from transforms.clock import Clock
 from transforms.decode import Facts
 from transforms.failures import Failure
 from transforms.inputs import Shard
-from transforms.picture_work import Settings, batch_size_for
+from transforms.picture_work import Settings, at_most, batch_size_for, of_batch_size
 from transforms.records import Item, Record, Result, Stream
 from transforms.replicas import Replicas
 from transforms.sources import Load, read_shard
@@ -116,7 +116,7 @@ class TiledWork(Generic[A]):
         self._threads = settings.threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads, "codec")
         self._model: Replicas[Cut, A] = Replicas(
-            load, lambda load: cut_survivor(load, settings.batch_timeout_s)
+            load, lambda load: cut_survivor(load, settings.batch_timeout_s, self._batch_size_for)
         )
         self._binding = self._model.binding
         if self._binding.size_hw is not None:  # before a clock runs: the first call builds graphs
@@ -148,17 +148,16 @@ class TiledWork(Generic[A]):
             batches = batches_by_shape(
                 windows,
                 lambda cut: self._binding.model_size_hw(cut.pixels.shape[:2]),
-                self._batch_size_for,
+                lambda size_hw: self._batch_size_for(size_hw, self._model.batch_size),
                 lambda cut: cut.pixels.nbytes,
                 _WAITING,
             )
             answers = ordered_map(self._model.pool, answer, batches, self._model.ahead)
             yield from joined(in_order(answers), clock)
 
-    def _batch_size_for(self, size_hw: tuple[int, int]) -> int:
+    def _batch_size_for(self, size_hw: tuple[int, int], batch_size: int) -> int:
         answer_bytes = 4 * size_hw[0] * size_hw[1] * max(3, self._channels)
-        most = batch_size_for(size_hw, self._model.batch_size)
-        return max(1, min(most, _ANSWER_BYTES // answer_bytes))
+        return at_most(batch_size_for(size_hw, batch_size), _ANSWER_BYTES // answer_bytes)
 
     def _windows(self, pictures: Iterable[Item[Rows]], clock: Clock) -> Iterator[Item[Cut]]:
         """All windows of all pictures, and a failure for a picture that cannot be read to its end.
@@ -244,9 +243,15 @@ def joined(answers: Iterable[Item[A]], clock: Clock) -> Iterator[Item[Result]]:
             yield job.record, job.failure or result
 
 
-def cut_survivor(load: Callable[[], Model[A]], timeout_s: float) -> Survivor[Cut, A]:
+def cut_survivor(
+    load: Callable[[], Model[A]],
+    timeout_s: float,
+    batch_size_for: Callable[[tuple[int, int], int], int],
+) -> Survivor[Cut, A]:
     """A Survivor that takes windows. Raises ModelError."""
-    return Survivor(load, lambda cut: cut.pixels, _cut_text, timeout_s)
+    return Survivor(
+        lambda: of_batch_size(load(), batch_size_for), lambda cut: cut.pixels, _cut_text, timeout_s
+    )
 
 
 def _cut_text(cut: Cut) -> str:

@@ -151,7 +151,8 @@ def run_shard(tmp_path, built_model, images, name="out", **settings):
         files.append(ImageFile(path.name, str(index), path.stat().st_size))
     shard = Shard("in-00000-of-00001", str(root), 1, tuple(files))
     sink = Sink(str(tmp_path / name), "masks", "folder", COLUMNS)
-    operator = SegmentOperator(*built_model, sink, 3, threads=2, **settings)
+    size = settings.pop("batch_size", 3)
+    operator = SegmentOperator(*built_model, sink, size, threads=2, **settings)
     work = operator.open()
     report = process_shard(shard, lambda: work, sink)
     assert report.error is None, report.error
@@ -207,6 +208,29 @@ def test_a_window_that_fails_costs_its_picture_alone(built, tmp_path, monkeypatc
     assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
     assert report.failed_by_reason == {"model_error": 1}
     assert "window of 64x64 at x" in rows[1]["message"] and "poisoned" in rows[1]["message"]
+
+
+def test_windows_fill_the_batches_that_the_model_is_given(built, tmp_path, monkeypatch):
+    """A batch that the size of answers makes short is not padded: that would be work for nothing.
+
+    Of 16 windows by batches of 8; answers of 3 windows fit what may be held.
+    """
+    monkeypatch.setattr("transforms.tiling.tiled_work._ANSWER_BYTES", 3 * 64 * 64 * 4 * 4)
+    given, called = [], Segmenter._call
+
+    def spy(self, tensor):
+        given.append(tensor.shape[0])
+        return called(self, tensor)
+
+    monkeypatch.setattr(Segmenter, "_call", spy)
+    path, binding = built("batch")
+    tiling = Tiling((64, 64), (32, 32), "crop", 4)
+    for size_hw in (None, (64, 64)):
+        given.clear()
+        model = path, dataclasses.replace(binding, size_hw=size_hw)
+        name = f"out{size_hw}"
+        run_shard(tmp_path, model, [picture((160, 160))], name, batch_size=8, tiling=tiling)
+        assert sum(given) == 16 + 2 * (size_hw is not None), "2 more to warm up"
 
 
 def test_a_shard_with_views(built, tmp_path):
