@@ -11,7 +11,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import limits, others, throughput
+from benchmarks import limits, others, throughput, tiles
 from benchmarks.made import make_dataset, make_models
 from benchmarks.throughput import Case, Rate
 
@@ -58,6 +58,7 @@ def _table(folder: Path, quick: bool) -> str:
         others.resume(models["cheap"], shards, folder),
         *others.start(folder),
         others.pack(1024 if quick else 16_384, folder),
+        *tiles.windows(models["middle"], "middle", 3 if quick else 9, folder),
     ]
     lines += [f"| {answer.question} | {answer.answer} |" for answer in answers]
     return "\n".join(lines) + "\n"

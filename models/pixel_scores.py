@@ -50,7 +50,7 @@ class PixelScores(AroundSegmenter):
             images: uint8 [H, W, 3] each, RGB; at most `batch_size` of them.
 
         Returns:
-            Of each float32 [H, W, C], or class ids [H, W, 1] in the model's dtype.
+            Of each float32 [H, W, C], or class ids [H, W, 1] in the model's dtype; read only.
 
         Raises:
             ValueError, tf.errors.OpError: as Segmenter does.
@@ -88,7 +88,7 @@ class PixelScores(AroundSegmenter):
                 first, size_hw = len(answers), sizes[len(answers)]
                 same = sum(1 for _ in takewhile(size_hw.__eq__, sizes[first:end]))
                 part = output[first : first + same]
-                answers += list(self._scores(part, size_hw, placed).numpy())
+                answers += list(np.asarray(self._scores(part, size_hw, placed)))  # no copy
         return answers
 
 
