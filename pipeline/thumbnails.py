@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageColor
 
+from pipeline.large_thumbnails import small_mask, small_picture
 from transforms.decode import MAX_PIXELS, DecodePolicy, decode
 from transforms.evaluation.encodings import resize_nearest
 from transforms.failures import Failure
 from transforms.masks import read_mask
+from transforms.tiling.rows import open_streamed
 
 LONGEST_PX = 240
 THUMBNAIL_PX = 112
@@ -59,7 +61,8 @@ def picture_and_mask(
     if mask is None:
         return (cell,)
     try:
-        colored = _color(_ids(mask), None if picture is None else picture.shape[:2], colors)
+        size_hw = None if picture is None else picture.shape[:2]
+        colored = _color(_small_ids(mask, size_hw, policy), size_hw, colors)
     except Failure as failure:
         return (cell, Cell(kind, problem=failure.message))
     cells = [cell, _drawing(kind, colored)]
@@ -187,10 +190,13 @@ def _picture(image: Found, policy: DecodePolicy) -> tuple[Cell, _Pixels | None]:
     try:
         if isinstance(image, Failure):
             raise image
-        _check_shown(image, policy)
-        picture = _shrink(
-            decode(image, dataclasses.replace(policy, draft_px=2 * LONGEST_PX, ids=False)).pixels
-        )
+        rows = open_streamed(image, dataclasses.replace(policy, ids=False))
+        if rows is not None:
+            picture = small_picture(rows, _small(*rows.facts.size_hw))
+        else:
+            _check_shown(image, policy)
+            how = dataclasses.replace(policy, draft_px=2 * LONGEST_PX, ids=False)
+            picture = _shrink(decode(image, how).pixels)
     except Failure as failure:
         return Cell("image", problem=failure.message), None
     return _photo("image", picture), picture
@@ -208,6 +214,18 @@ def _check_shown(data: bytes, policy: DecodePolicy) -> None:
         return
     if width * height > MAX_PIXELS:
         raise Failure("decode", "too_large", f"{width}x{height} pixels are not shown in reports")
+
+
+def _small_ids(
+    mask: Found, size_hw: tuple[int, ...] | None, policy: DecodePolicy
+) -> npt.NDArray[Any]:
+    """The same as `_ids`, of a large mask at (height, width) or its own small size."""
+    if not isinstance(mask, Failure):
+        rows = open_streamed(mask, DecodePolicy(policy.max_pixels))
+        if rows is not None and rows.facts.mode == "L":
+            height, width = size_hw or _small(*rows.facts.size_hw)
+            return small_mask(rows, (height, width))
+    return _ids(mask)
 
 
 def _ids(mask: Found) -> npt.NDArray[Any]:

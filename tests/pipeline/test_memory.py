@@ -37,3 +37,26 @@ def test_ten_times_the_shards_take_the_same_memory(tiny_model: str, tmp_path: Pa
         assert code == 0
         peaks.append(peak)
     assert peaks[1] < 1.1 * peaks[0], [f"{peak / 1e6:.0f} MB" for peak in peaks]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_picture_three_times_as_high_takes_the_same_memory_by_windows(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    """Of the whole process: what is kept grows with the width, not with the height."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    square = coarse.resize((4096, 4096), Image.Resampling.BILINEAR)
+    peaks = []
+    for copies in (1, 3):
+        source = tmp_path / f"in{copies}"
+        source.mkdir()
+        picture = Image.fromarray(np.tile(np.asarray(square), (copies, 1, 1)))
+        picture.save(source / "high.jpg", quality=85)
+        arguments = ["--input", str(source), "--output", str(tmp_path / f"out{copies}")]
+        windows = ["--tile_px=512", "--overlap_px=64", "--blend=gaussian"]
+        code, peak = run_measured(["segment", *arguments, *windows, "--model", tiny_model])
+        assert code == 0
+        peaks.append(peak)
+    assert peaks[1] < 1.1 * peaks[0], [f"{peak / 1e6:.0f} MB" for peak in peaks]

@@ -142,11 +142,13 @@ def _is_grey(channels: npt.NDArray[np.uint8]) -> bool:
     return bool((channels == channels[..., :1]).all())
 
 
+def centres(new: int, old: int) -> npt.NDArray[np.int64]:
+    """Which of `old` pixels in a line lie at the centres of `new` ones."""
+    return np.minimum((np.arange(new) * 2 + 1) * old // (2 * new), old - 1)
+
+
 def resize_nearest(values: Values, size_hw: tuple[int, int]) -> Values:
     """A mask brought to another size; each pixel takes the value at its centre, none is blended."""
-    rows, columns = (
-        np.minimum((np.arange(new) * 2 + 1) * old // (2 * new), old - 1)
-        for new, old in zip(size_hw, values.shape, strict=True)
-    )
+    rows, columns = (centres(new, old) for new, old in zip(size_hw, values.shape, strict=True))
     resized: Values = values[rows[:, np.newaxis], columns]
     return resized

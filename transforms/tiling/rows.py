@@ -99,12 +99,23 @@ class StreamedRows:
 
 def open_rows(data: bytes, policy: DecodePolicy, streamed_pixels: int = STREAMED_PIXELS) -> Rows:
     """The rows of an encoded picture. Raises Failure for what is no sound picture."""
+    streamed = open_streamed(data, policy, streamed_pixels)
+    if streamed is not None:
+        return streamed
+    picture = decode(data, policy)
+    return WholeRows(picture.pixels, picture.facts)
+
+
+def open_streamed(
+    data: bytes, policy: DecodePolicy, streamed_pixels: int = STREAMED_PIXELS
+) -> StreamedRows | None:
+    """The same of a large picture of a plain kind; None for all others. Raises Failure for one of
+    more pixels than the policy allows."""
     facts = _streamable(data, policy, streamed_pixels)
     if facts is not None:
         with contextlib.suppress(Failure):  # of 16 bits, or unknown to libvips: Pillow decides
             return StreamedRows(data, facts)
-    picture = decode(data, policy)
-    return WholeRows(picture.pixels, picture.facts)
+    return None
 
 
 def _streamable(data: bytes, policy: DecodePolicy, streamed_pixels: int) -> Facts | None:
