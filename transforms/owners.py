@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from transforms.inputs import Shard
 
 _EXTENSIONS = re.compile(
-    r"\.(tfrecord|tar|tar\.gz|array_record|parquet|json|jsonl|npz|png|jpeg|webp|avif)$"
+    r"\.(tfrecord|tar|tar\.gz|array_record|parquet|json|jsonl|npz|png|jpeg|webp|avif|tif)$"
 )
 _ITEM = re.compile(r"(?:.*/)?([0-9]{8,})")
 

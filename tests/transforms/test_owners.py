@@ -20,6 +20,7 @@ SHARDS = [
         ("metrics/part/train-00000.json", "part/train-00000"),
         ("records/photos-0.parquet", "photos-0"),
         ("masks/a/b.png", "photos-0"),
+        ("masks/a/b.tif", "photos-0"),
         ("images/c.d.jpeg", "photos-0"),
         ("masks/part/train-00000.tar.gz", "part/train-00000"),
         ("masks/part/train-00000/000000-a_mask.png", "part/train-00000"),
