@@ -31,6 +31,14 @@ def import_tensorflow() -> ModuleType:
     return tensorflow  # type: ignore[no-any-return]
 
 
+class Later:
+    """TensorFlow, imported when something of it is first asked for: it takes seconds, which
+    commands that only look at files need not wait for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_tensorflow(), name)
+
+
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Holds back what native code writes to file descriptor 2; shows it if the block fails."""

@@ -4,7 +4,7 @@ import argparse
 import datetime
 
 from pipeline.flag_values import fraction, positive, seconds
-from pipeline.schedule.lease import LEASE_S
+from pipeline.schedule import LEASE_S
 
 DESCRIPTION = f"""\
 The additional examples that a recipe asks for, of what is new, published whole or not at all.

@@ -11,7 +11,7 @@ from models.devices import device_names
 from models.errors import UserError
 from models.generator import MadeScores
 from models.signatures import ModelInfo
-from pipeline import engine, jobs, places, run_files, tile_flags, verification
+from pipeline import engine, jobs, places, run_files, verification, windows
 from pipeline.batches import choose_batch_size
 from transforms import generate, translate
 from transforms.decode import DecodePolicy
@@ -57,7 +57,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     check_codec(flags.image_format)
     how = PictureFormat(flags.image_format, flags.quality, CHANGED if plan else MADE)
     identity["format"] = dataclasses.asdict(how)
-    tiling, tiled = tile_flags.choose_tiling(
+    tiling, tiled = windows.choose_tiling(
         flags, binding, out, lambda: MadeScores(local_model(info.path), binding)
     )
     identity |= tiled

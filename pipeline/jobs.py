@@ -18,7 +18,7 @@ from models.pixel_scores import PixelScores
 from models.probe import probe
 from models.rules import bind
 from models.signatures import ModelInfo, read_model
-from pipeline import engine, graph, legends, places, run_files, tile_flags
+from pipeline import engine, graph, legends, places, run_files, windows
 from pipeline.batches import choose_batch_size
 from pipeline.dataflow import options as launch_options
 from pipeline.dataflow.plan_text import plan_text
@@ -53,8 +53,8 @@ def run_segment(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     policy = DecodePolicy(flags.max_pixels, flags.alpha)
     if flags.mask_size == "model" and (side := binding.size_hw or binding.max_side_px):
         policy = dataclasses.replace(policy, draft_px=side if isinstance(side, int) else max(side))
-    views = tile_flags.choose_views(flags, binding)
-    tiling, tiled = tile_flags.choose_tiling(
+    views = windows.choose_views(flags, binding)
+    tiling, tiled = windows.choose_tiling(
         flags, binding, out, lambda: PixelScores(local_model(info.path), binding)
     )
     if len(views) > 1:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from models.loading import import_tensorflow
+from models.loading import Later
 from transforms.records import Encoded, Record
 
-tf = import_tensorflow()
+tf = Later()
 
 # Names of the features that hold each kind of picture: DeepLab's and TF Object Detection's.
 FEATURES = {

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from models.loading import import_tensorflow
+from models.loading import Later
 
-tf = import_tensorflow()
+tf = Later()
 
 # Longer values (masks, point clouds) stay in the shards; a table of rows is no place for them.
 MAX_FEATURE_BYTES = 4096

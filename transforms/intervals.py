@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 
@@ -37,7 +37,7 @@ def mean_interval(values: npt.ArrayLike) -> Interval:
     x = np.asarray(values, np.float64)
     if x.ndim != 1 or len(x) < 2:
         raise ValueError(f"values have the shape {x.shape}, expected [n] with n of 2 or more")
-    t = float(stats.t.ppf((1 + LEVEL) / 2, len(x) - 1))
+    t = float(special.stdtrit(len(x) - 1, (1 + LEVEL) / 2))
     mean = float(x.mean())
     if (x == x[0]).all():  # exactly, whatever the mean of equal values is rounded to
         return Interval(float(x[0]), float(x[0]), float(x[0]))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from models.loading import import_tensorflow
+from models.loading import Later
 from transforms import storage
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy, Picture, decode
@@ -35,7 +35,7 @@ from transforms.sink import Sink
 from transforms.sources import Load, read_shard
 from transforms.streams import Ahead, ordered_map
 
-tf = import_tensorflow()
+tf = Later()
 
 COLUMNS = pa.schema(
     [

@@ -26,7 +26,6 @@ import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.loading import import_tensorflow
 from transforms import storage
 from transforms.clock import Clock
 from transforms.commits import commit_path, read_commit, run_in
@@ -42,8 +41,6 @@ from transforms.records import Encoded, Extras, Record, Result
 from transforms.shard_report import FileEntry, Highlights, ShardReport
 from transforms.sink_folder import PictureFolder
 from transforms.sums import Sums, add, log_bin, plain
-
-tf = import_tensorflow()
 
 RECORDS = "records"
 _TRIES = 5

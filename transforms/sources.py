@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from models.loading import import_tensorflow
+from models.loading import Later
 from transforms import storage
 from transforms.failures import Failure, Kept
 from transforms.feature_names import FeatureNames
@@ -20,7 +20,7 @@ from transforms.formats.registry import read_shard_file
 from transforms.inputs import ImageFile, Shard
 from transforms.records import Item, Record
 
-tf = import_tensorflow()
+tf = Later()
 
 # Gives the encoded image. A call, so that files are read by the threads that decode them.
 Load = Callable[[], bytes]

@@ -10,3 +10,5 @@
 
 docs/schedule.md tells what a crash at each step leaves.
 """
+
+LEASE_S = 600.0  # after the last sign of life of a run

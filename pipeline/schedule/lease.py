@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pipeline.schedule import LEASE_S
 from pipeline.schedule.publication import Overtaken
 from transforms import storage
 
 FILE = "lease.json"
-LEASE_S = 600.0
 _BEATS = 4  # renewals in the time of a lease
 
 

@@ -14,7 +14,7 @@ from support import Segment, content
 from models.halo import Halo
 from models.loading import import_tensorflow
 from pipeline import cli, flag_values
-from pipeline.tile_flags import settle
+from pipeline.windows import settle
 
 
 def binding(**fields):

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from models.loading import import_tensorflow
+from models.loading import Later
 
-tf = import_tensorflow()
+tf = Later()
 
 _INT64 = range(-(1 << 63), 1 << 63)
 

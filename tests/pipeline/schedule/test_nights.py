@@ -10,8 +10,8 @@ from gcs_server import GcsServer
 from nights import DAY_S, World, made_of
 
 from models.errors import UserError
-from pipeline.schedule import ledger
-from pipeline.schedule.lease import LEASE_S, Holder, acquire
+from pipeline.schedule import LEASE_S, ledger
+from pipeline.schedule.lease import Holder, acquire
 from transforms.inputs import Shard, plan_input
 
 

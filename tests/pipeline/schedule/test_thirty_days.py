@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from nights import DAY_S, Crash, World, crash_at
 
-from pipeline.schedule import ledger
-from pipeline.schedule.lease import LEASE_S
+from pipeline.schedule import LEASE_S, ledger
 from transforms.inputs import Shard
 
 SEEDS = range(3)
