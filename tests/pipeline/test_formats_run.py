@@ -5,17 +5,24 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from format_examples import member
+from format_examples import member, shard_file
+from format_examples import usual as usual_example
 from support import Segment
 
 from models import shipped
-from pipeline import cli
+from pipeline import cli, command_line, train_setup
+from transforms.formats import folder
+from transforms.formats.plain import bytes_feature, parsed, serialized
 from transforms.formats.registry import WRITERS, read_shard_file
+from transforms.png import encode_png
 from transforms.sink import read_written
+from transforms.training_data import Example, read_examples
 
 FORMATS = [
     "tar",
@@ -199,3 +206,43 @@ def test_a_hostile_archive_costs_its_rows(
     assert len(rows) == 62
     outside = [path for path in tmp_path.rglob("*") if "evil" in path.name]
     assert outside == []
+
+
+@pytest.mark.parametrize("name", [*WRITERS, "folder"])
+@pytest.mark.parametrize("kind", ["segmenter", "classifier"])
+def test_training_reads_masks_and_labels_of_it(tmp_path: Path, name: str, kind: str) -> None:
+    masks = [np.full((4, 4), index % 3, np.uint8) for index in range(4)]
+    made = [
+        {
+            **parsed(usual_example(index)),
+            "image/segmentation/class/encoded": bytes_feature([encode_png(mask)]),
+        }
+        for index, mask in enumerate(masks)
+    ]
+    if name == "folder":
+        lines = []
+        for index, features in enumerate(made):
+            files, line = folder.lay_out(features, "image/encoded", f"{index:06d}")
+            for path, data in files.items():
+                (tmp_path / path).write_bytes(data)
+            lines.append(folder.to_line(line))
+        (tmp_path / folder.TABLE).write_bytes(b"".join(lines))
+    else:
+        form = WRITERS[name]
+        path = tmp_path / f"x{form.extension}"
+        path.write_bytes(shard_file(form.open_writer, map(serialized, made), tmp_path))
+    flags = command_line.parser().parse_args(
+        ["train", kind, f"--input={tmp_path}", f"--output={tmp_path / 'out'}"]
+    )
+    plan, reading = train_setup.plan_training(train_setup.checked(flags), str(tmp_path / "out"))
+    with ThreadPoolExecutor(1) as pool:
+        found = list(read_examples(plan.shards[0], reading, pool, lambda _: True))
+    for index, (record, read) in enumerate(found):
+        assert record.key == f"left/photo {index}.v2.jpg"
+        assert isinstance(read, Example)
+        if kind == "segmenter":
+            assert read.mask is not None
+            assert (read.mask == masks[index]).all()
+        else:
+            assert read.label == index % 3
+    assert len(found) == 4
