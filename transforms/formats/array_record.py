@@ -8,6 +8,7 @@ index, and with it all.
 import contextlib
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -61,15 +62,16 @@ class _Writer:
         from array_record.python.array_record_module import ArrayRecordWriter
 
         self._file = file
-        self._aside = tempfile.NamedTemporaryFile(dir=scratch)  # noqa: SIM115 - see `close`
-        self._writer: Any = ArrayRecordWriter(self._aside.name, _OPTIONS)
+        self._path = os.path.join(scratch, f"{uuid.uuid4().hex}{EXTENSION}")
+        self._lock = storage.open_new(self._path)  # held, so that cleaners leave the file alone
+        self._writer: Any = ArrayRecordWriter(self._path, _OPTIONS)
 
     def write(self, example: bytes) -> None:
         self._writer.write(example)
 
     def finish(self) -> None:
         self._writer.close()
-        with storage.open_read(self._aside.name) as written:
+        with storage.open_read(self._path) as written:
             while part := written.read(1 << 20):
                 self._file.write(part)
         self.close()
@@ -77,7 +79,8 @@ class _Writer:
     def close(self) -> None:
         if self._writer.is_open():
             self._writer.close()
-        self._aside.close()
+        self._lock.close()
+        storage.delete(self._path)
 
 
 def open_writer(file: IO[bytes], scratch: str) -> ExampleWriter:
