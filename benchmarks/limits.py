@@ -71,7 +71,7 @@ def _main(folder: str, model: str, threads: str, out: str) -> None:
     import tensorflow as tf
 
     from benchmarks.peers import common
-    from models.card import load_card
+    from models.card import load_card, own_card
     from models.probe import probe
     from models.rules import bind
     from models.segmenter import Segmenter
@@ -110,7 +110,7 @@ def _main(folder: str, model: str, threads: str, out: str) -> None:
     else:
         by_size = {size: _cpu_ms(lambda s=size: masks(batch(s)).numpy(), size) for size in sizes}
         best = min(by_size, key=lambda size: by_size[size])
-        binding = probe(model, bind(read_model(model), load_card(None, {})))
+        binding = probe(model, bind(read_model(model), load_card(own_card(model), {})))
         segmenter = Segmenter(model, binding, best, with_confidence=False)
         some = [images[i % len(images)] for i in range(best)]
         mask = masks(batch(1)).numpy()[0]

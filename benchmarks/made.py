@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from models.card import CARD_FILE
 from models.networks.unet import UNetConfig, build_unet
 from models.shipped.digit_scenes import scene
 
@@ -89,6 +90,9 @@ def make_models(root: Path) -> dict[str, str]:
             served = _Served(_network(name))
             signatures = {"serving_default": served.logits, "examples": served.masks}
             tf.saved_model.save(served, path, signatures=signatures)
+            card = Path(path) / CARD_FILE
+            card.parent.mkdir(exist_ok=True)
+            card.write_text("input: {multiple_of: 8}\n")  # three levels of pooling
     return found
 
 
