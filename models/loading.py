@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
@@ -17,18 +18,26 @@ if TYPE_CHECKING:
 
 # Lines of TensorFlow's errors that say where, not why.
 _NOT_TELLING = ("[[{", "[Op:", "File ", "^", "Encountered while", "Original stack trace", "[[node")
+# Of the process's file descriptor 2, and of importing: a module that is imported halfway is in
+# sys.modules already.
+_QUIET = threading.RLock()
+_tensorflow: ModuleType | None = None
 
 
 def import_tensorflow() -> ModuleType:
     """Imports TensorFlow, keeping its start-up lines off the screen unless it fails."""
     if not os.environ.get("PIXELMILL_VERBOSE"):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" in sys.modules:
-        return sys.modules["tensorflow"]
-    with quiet_stderr():
-        import tensorflow
-    tensorflow.get_logger().setLevel("ERROR")
-    return tensorflow  # type: ignore[no-any-return]
+    global _tensorflow
+    if _tensorflow is None:
+        with _QUIET:
+            first = "tensorflow" not in sys.modules
+            with quiet_stderr() if first else contextlib.nullcontext():
+                import tensorflow
+            if first:
+                tensorflow.get_logger().setLevel("ERROR")
+            _tensorflow = tensorflow
+    return _tensorflow
 
 
 class Later:
@@ -41,10 +50,18 @@ class Later:
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Holds back what native code writes to file descriptor 2; shows it if the block fails."""
+    """Holds back what native code writes to file descriptor 2; shows it if the block fails.
+
+    One thread at a time, for of two the later one would put back what the earlier one had put there.
+    """
     if os.environ.get("PIXELMILL_VERBOSE"):
         yield
         return
+    with _QUIET:
+        yield from _held_back()
+
+
+def _held_back() -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:

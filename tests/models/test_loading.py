@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +192,50 @@ def test_no_file_descriptor_is_lost():
         with quiet_stderr():
             os.write(2, b"x")
     assert count() == before
+
+
+def test_of_two_threads_each_puts_back_what_was_there(capfd):
+    first_is_in, second_is_called = threading.Event(), threading.Event()
+
+    def first():
+        with quiet_stderr():
+            first_is_in.set()
+            second_is_called.wait(20)
+            time.sleep(0.2)  # the second would be in by now
+
+    def second():
+        first_is_in.wait(20)
+        second_is_called.set()
+        with quiet_stderr():
+            thread.join(20)  # it would end last
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    second()
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+
+
+IN_THREADS = """
+import threading
+from models.loading import Later
+
+tf, met, found = Later(), threading.Barrier(3), []
+
+def ask():
+    met.wait()
+    found.append(tf.train.Example.__name__)
+
+threads = [threading.Thread(target=ask) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(*found)
+"""
+
+
+def test_threads_that_ask_for_tensorflow_at_once_all_get_the_whole_of_it():
+    done = in_a_fresh_process(IN_THREADS)
+    assert (done.stdout, done.stderr) == ("Example Example Example\n", "")
 
 
 @pytest.mark.slow
