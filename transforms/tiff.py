@@ -71,7 +71,9 @@ class TiffRows:
             metadata=None,
             software=False,
             extratags=[
-                (tag, kind, 0 if isinstance(value, str) else len(value), value, True)
+                (tag, kind, len(value), value.encode("latin-1"), True)  # as Pillow has read it
+                if isinstance(value, str)
+                else (tag, kind, len(value), value, True)
                 for tag, kind, value in self._georeference
             ],
         )

@@ -29,6 +29,18 @@ def test_the_tags_are_found_whichever_way_a_picture_is_read(how, place):
     assert isinstance(rows, StreamedRows) and set(rows.facts.georeference) == set(place)
 
 
+@pytest.mark.parametrize(
+    "text", [b"RGF93 / M\xe9tropole|", "ma\u00dfstab|\0b|".encode(), b"\0", b"\n\1|"]
+)
+def test_texts_that_are_no_ascii_go_over_byte_by_byte(text):
+    data = geotiff(pixels(), (*UTM[:-1], (34737, 2, text)))
+    place = decode(data, DecodePolicy()).facts.georeference
+    mask = encode_tiff(np.zeros((70, 90), np.uint8), place)
+    with tifffile.TiffFile(io.BytesIO(data)) as a, tifffile.TiffFile(io.BytesIO(mask)) as b:
+        first, second = (file.pages[0].tags[34737] for file in (a, b))
+        assert (first.value, first.count) == (second.value, second.count)
+
+
 def test_there_is_none_where_no_pixel_is_tied_to_a_place():
     plain, keys_only = (geotiff(pixels(), place) for place in ((), UTM[2:]))
     assert place_in(plain) is place_in(keys_only) is None
