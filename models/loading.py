@@ -1,6 +1,7 @@
 """Importing TensorFlow without its chatter, and loading a SavedModel with errors that help."""
 
 import contextlib
+import functools
 import os
 import sys
 import tempfile
@@ -21,23 +22,24 @@ _NOT_TELLING = ("[[{", "[Op:", "File ", "^", "Encountered while", "Original stac
 # Of the process's file descriptor 2, and of importing: a module that is imported halfway is in
 # sys.modules already.
 _QUIET = threading.RLock()
-_tensorflow: ModuleType | None = None
 
 
 def import_tensorflow() -> ModuleType:
     """Imports TensorFlow, keeping its start-up lines off the screen unless it fails."""
     if not os.environ.get("PIXELMILL_VERBOSE"):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    global _tensorflow
-    if _tensorflow is None:
-        with _QUIET:
-            first = "tensorflow" not in sys.modules
-            with quiet_stderr() if first else contextlib.nullcontext():
-                import tensorflow
-            if first:
-                tensorflow.get_logger().setLevel("ERROR")
-            _tensorflow = tensorflow
-    return _tensorflow
+    return _import()
+
+
+@functools.cache
+def _import() -> ModuleType:
+    with _QUIET:
+        if "tensorflow" in sys.modules:
+            return sys.modules["tensorflow"]
+        with quiet_stderr():
+            import tensorflow
+        tensorflow.get_logger().setLevel("ERROR")
+        return tensorflow  # type: ignore[no-any-return]
 
 
 class Later:
@@ -52,7 +54,7 @@ class Later:
 def quiet_stderr() -> Iterator[None]:
     """Holds back what native code writes to file descriptor 2; shows it if the block fails.
 
-    One thread at a time, for of two the later one would put back what the earlier one had put there.
+    One thread at a time: of two, the later would put back what the earlier had put there.
     """
     if os.environ.get("PIXELMILL_VERBOSE"):
         yield
