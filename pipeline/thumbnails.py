@@ -224,7 +224,7 @@ def _small_ids(
         rows = open_streamed(mask, DecodePolicy(policy.max_pixels))
         if rows is not None and rows.facts.mode == "L":
             height, width = size_hw or _small(*rows.facts.size_hw)
-            return small_mask(rows, (height, width))
+            return small_mask(rows, (min(height, rows.facts.size_hw[0]), width))
     return _ids(mask)
 
 

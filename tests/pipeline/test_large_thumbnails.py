@@ -59,6 +59,14 @@ def test_a_picture_above_what_may_be_held_is_shown_with_its_mask():
     assert (shown[:, :120] == (255, 0, 0)).all() and (shown[:, 120:] == (0, 0, 255)).all()
 
 
+def test_a_mask_of_fewer_rows_than_its_picture_is_shown_with():
+    mask = encode_png(np.full((2, 8_000_000), 1, np.uint8))
+    cells = picture_and_mask(encoded(picture((100, 100))), mask, POLICY, COLORS)
+    assert [(c.kind, c.problem, c.width, c.height) for c in cells] == [
+        (kind, "", 200, 200) for kind in ("image", "mask", "overlay")
+    ]
+
+
 def test_damage_is_told():
     data = encoded(picture((4200, 4100)), "JPEG")
     cells = picture_and_mask(data[: len(data) // 2], None, POLICY, COLORS)

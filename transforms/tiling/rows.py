@@ -24,6 +24,7 @@ from transforms.failures import Failure
 from transforms.georeference import georeference_of
 
 STREAMED_PIXELS = 16_000_000  # from which on pictures are decoded by rows; 48 MB as uint8
+_MOST_ROWS = 1_000_000  # libvips takes 14 us for each, however short it is
 Pixels = npt.NDArray[np.uint8]
 
 logging.getLogger("pyvips").setLevel(logging.ERROR)  # odd metadata does not matter
@@ -127,6 +128,8 @@ def _streamable(data: bytes, policy: DecodePolicy, streamed_pixels: int) -> Fact
             if width * height < streamed_pixels or policy.ids or policy.draft_px is not None:
                 return None
             check_pixels(image.size, policy)
+            if height > _MOST_ROWS:
+                return None
             if image.format not in _LOADERS or image.mode not in ("L", "RGB"):
                 return None
             if any(image.info.get(name) for name in ("interlace", "progressive", "transparency")):
