@@ -237,8 +237,8 @@ def test_a_mask_of_the_pictures_size_in_a_tree_of_files_has_its_place(tmp_path):
     place = ((33550, 12, (1.0, 1.0, 0.0)),)
     facts = dataclasses.replace(decode(png(70), DecodePolicy()).facts, georeference=place)
     (height, width), files = facts.size_hw, operator_at(tmp_path)
-    files = dataclasses.replace(files, sink=dataclasses.replace(files.sink, as_files=True))
-    shards = dataclasses.replace(files, sink=dataclasses.replace(files.sink, as_files=False))
+    files = dataclasses.replace(files, sink=dataclasses.replace(files.sink, format="folder"))
+    shards = dataclasses.replace(files, sink=dataclasses.replace(files.sink, format="tfrecord"))
     assert files.place_of(facts, (height, width)) == place
     assert files.place_of(facts, (height, width - 1)) is None
     assert shards.place_of(facts, (height, width)) is None
