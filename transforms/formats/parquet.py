@@ -172,7 +172,7 @@ class _Rows:
             row = batch.slice(index, 1)
             try:
                 yield self._example(row)
-            except (pa.ArrowException, ValueError, KeyError, DecodeError) as error:
+            except (pa.ArrowException, ValueError, KeyError, OverflowError, DecodeError) as error:
                 yield BadRecord(f"the row is damaged: {_short(error)}", last=False)
 
     def _example(self, row: pa.RecordBatch) -> bytes:

@@ -219,6 +219,16 @@ def test_text_that_is_none_costs_its_row() -> None:
     assert [isinstance(each, BadRecord) for each in found] == [False, True, False]
 
 
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us")])
+def test_a_time_beyond_the_calendar_costs_its_row(kind: pa.DataType) -> None:
+    numbers = pa.array([1, 1 << (30 if kind == pa.date32() else 60), 2])
+    times = numbers.cast(pa.int32() if kind == pa.date32() else pa.int64()).view(kind)
+    data = table(image=images((picture(), "a"), (picture(), "b"), (picture(), "c")), day=times)
+    first, second, third = read(data)
+    assert isinstance(second, BadRecord) and "the row is damaged" in second.message
+    assert isinstance(first, bytes) and isinstance(third, bytes)
+
+
 def test_errors_of_the_storage_are_raised(tmp_path: Path) -> None:
     class Gone(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
