@@ -15,7 +15,7 @@ from PIL import Image, ImageColor
 from models.errors import UserError
 from models.loading import import_tensorflow
 from pipeline.legends import LEGEND, legend, stored_legend
-from pipeline.run_files import RUN, read_plan, read_run
+from pipeline.run_files import METRICS, RUN, Run, read_metrics, read_plan, read_run
 from transforms import storage
 from transforms.commits import mask_paths
 from transforms.decode import DecodePolicy, decode
@@ -82,7 +82,7 @@ def open_source(out: str) -> Source:
     run = read_run(out)
     if run is None:
         raise UserError(f"{out} holds no run of pixelmill: there is no {RUN}")
-    if run.job not in ("segment", "pack") or (run.job == "pack" and not run.identity["masks"]):
+    if run.job not in ("segment", "pack") or (run.job == "pack" and not _has_masks(out, run)):
         raise UserError(
             f"{out} is of job {run.job!r}{' without masks' if run.job == 'pack' else ''}; only "
             "runs of segment, and of pack with masks, have images and masks to export"
@@ -93,6 +93,14 @@ def open_source(out: str) -> Source:
         for row in found["classes"]
     )
     return Source(out, run.job, run.identity, rows, found["ignore_id"])
+
+
+def _has_masks(out: str, run: Run) -> bool:
+    """Whether a run of pack has some: from files, or, known at its end, from shards or labels."""
+    if run.identity["masks"]:
+        return True
+    is_done = storage.is_file(os.path.join(out, METRICS))
+    return is_done and bool(read_metrics(out)["sums"].get("masks"))
 
 
 def samples(source: Source) -> Iterator[Sample]:
