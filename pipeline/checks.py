@@ -34,6 +34,8 @@ _REMOTE_THREADS = 16
 
 def status(out: str) -> str:
     """How far a run is. Raises RunError when OUT is no run."""
+    if _is_first_pass(out):
+        return f"the first of two passes:\n{status(os.path.join(out, STAGED))}"
     run = _run(out)
     if run.job.startswith("train"):
         return training_status(out, run.job)
@@ -163,9 +165,17 @@ def _run_of_shards(out: str) -> Run:
 
 def _run(out: str) -> Run:
     run = read_run(out)
+    if run is None and _is_first_pass(out):
+        raise RunError(f"{out} is in the first of two passes; verify it when it is done")
     if run is None:
         raise RunError(f"{out} is not a run of pixelmill: it has no run.json")
     return run
+
+
+def _is_first_pass(out: str) -> bool:
+    """Whether shards are packed anew below OUT, and what they are to become has not begun."""
+    begun = (storage.is_file(os.path.join(out, place, RUN)) for place in ("", STAGED))
+    return not next(begun) and next(begun)
 
 
 def verdict(out: str, problems: list[str]) -> str:

@@ -206,9 +206,7 @@ def add_codec_flags(group: Any, default: str | None, usual: str) -> None:
         help=f"of pictures that are written, {usual}; masks are always PNGs, for class ids do not "
         "survive a lossy codec",
     )
-    group.add_argument(
-        "--quality", type=percent, default=95, help="of all but PNG, 1 to 100, default 95"
-    )
+    group.add_argument("--quality", type=percent, help="of all but PNG, 1 to 100, default 95")
 
 
 def add_segment_flags(command: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from transforms.decode import DecodePolicy
 from transforms.feature_names import FeatureNames
 from transforms.inputs import Plan, plan_input
 from transforms.items import class_counts, even_counts, plan_items
-from transforms.picture_files import CHANGED, MADE, PictureFormat, check_codec
+from transforms.picture_files import CHANGED, MADE, check_codec, chosen_format
 from transforms.sink import Sink
 from transforms.staging import local_model
 
@@ -55,7 +55,7 @@ def run_generate(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     batch_size, policy = identity["batch_size"], DecodePolicy(flags.max_pixels, flags.alpha)
     masks = dataclasses.replace(policy, ids=binding.takes_mask)
     check_codec(flags.image_format)
-    how = PictureFormat(flags.image_format, flags.quality, CHANGED if plan else MADE)
+    how = chosen_format(flags.image_format, flags.quality, CHANGED if plan else MADE)
     identity["format"] = dataclasses.asdict(how)
     tiling, tiled = windows.choose_tiling(
         flags, binding, out, lambda: MadeScores(local_model(info.path), binding)

@@ -190,6 +190,10 @@ def _check_flags(flags: argparse.Namespace) -> None:
             "--image_format writes pictures anew, without metadata; leave --metadata keep out",
             bool(flags.image_format) and flags.metadata == "keep",
         ),
+        (
+            "--quality is of --image_format jpeg, webp and avif; give both",
+            flags.quality is not None and not flags.image_format,
+        ),
     ):
         if found:
             raise UserError(problem)

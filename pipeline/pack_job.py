@@ -13,7 +13,7 @@ from transforms.decode import DecodePolicy
 from transforms.inputs import IMAGES, Plan, safe_stem
 from transforms.listing import AUTO
 from transforms.pack import COLUMNS, STAGED_COLUMNS, PackOperator
-from transforms.picture_files import PictureFormat, check_codec
+from transforms.picture_files import PictureFormat, check_codec, chosen_format
 from transforms.regroup import PICKS, STAGED, GatherOperator, Grouping, plan_groups
 from transforms.selection import TRAIN, VALIDATION, Selection, keys_path, write_keys
 from transforms.sink import Sink
@@ -56,6 +56,7 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
             write_keys(home, found.keys)
 
     if grouping is None:
+        _refuse_staged(out, flags.overwrite)
         run = run_files.Run("pack", {**identity, **how}, notes)
         selection = operator.selection
         plan = _split(found.plan) if selection and selection.fraction else found.plan
@@ -94,6 +95,15 @@ def run_pack(flags: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     return code
 
 
+def _refuse_staged(out: str, overwrite: bool) -> None:
+    """Raises RunError when OUT holds the first of two passes, which this run would leave behind."""
+    if not overwrite and storage.is_file(os.path.join(out, STAGED, run_files.RUN)):
+        raise run_files.RunError(
+            f"{out} holds the first pass of another run, which makes new shards. Give its command "
+            "again, or choose another --output, or --overwrite to delete it."
+        )
+
+
 def _stored_plan(out: str, run: run_files.Run) -> Plan | None:
     """The plan of the second pass, if it has begun. Raises RunError when OUT is of another run."""
     run_files.check_same(out, run, overwrite=False)
@@ -122,7 +132,7 @@ def _format(flags: argparse.Namespace) -> PictureFormat | None:
     if flags.image_format is None:
         return None
     check_codec(flags.image_format)
-    return PictureFormat(flags.image_format, flags.quality, source="")
+    return chosen_format(flags.image_format, flags.quality, source="")
 
 
 def _selection(

@@ -56,6 +56,18 @@ def check_codec(name: str) -> None:
         )
 
 
+def chosen_format(name: Codec, quality: int | None, source: str) -> PictureFormat:
+    """The format that flags ask for; None for the usual quality. Raises UserError."""
+    if quality is None:
+        return PictureFormat(name, source=source)
+    if name == "png":
+        raise UserError(
+            "--quality is of --image_format jpeg, webp and avif, and PNG loses nothing; give one "
+            "of these, or leave --quality out"
+        )
+    return PictureFormat(name, quality, source)
+
+
 def xmp_packet(source: str) -> str:
     """XMP that says where a picture comes from, by IPTC's term, and nothing else."""
     return _XMP.format(source)

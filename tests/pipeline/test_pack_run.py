@@ -17,7 +17,7 @@ import tensorflow as tf
 from PIL import Image
 from support import content, metrics_of, real_data
 
-from pipeline import cli
+from pipeline import cli, pack_job
 from transforms.sink import read_written
 from transforms.splits import is_validation
 
@@ -394,6 +394,38 @@ def test_shards_by_size(packed: Path, tmp_path: Path) -> None:
     assert records(tmp_path / "out") == records(tmp_path / "files")
 
 
+def test_masks_that_came_in_shards_are_exported(packed: Path, tmp_path: Path) -> None:
+    assert pack(packed / "images", tmp_path / "new", "--images_per_shard=9") == 0
+    command = ["export", "--format=hf_imagefolder", str(tmp_path / "new"), str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    tables = list((tmp_path / "out").rglob("metadata.jsonl"))
+    assert sum(len(table.read_text().splitlines()) for table in tables) == COUNT - 1
+
+
+def test_a_first_pass_that_was_stopped(
+    packed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, out = packed / "images", tmp_path / "out"
+
+    def stop(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pack_job, "plan_groups", stop)
+        assert pack(source, out, "--images_per_shard=9") == 130
+    assert cli.main(["status", str(out)]) == 0
+    assert "4 of 4 committed" in capsys.readouterr().out
+    assert cli.main(["verify", str(out)]) == 2
+    assert "verify it when it is done" in capsys.readouterr().err
+    assert pack(source, out) == 2
+    assert "the first pass of another run" in capsys.readouterr().err
+    assert pack(source, out, "--overwrite") == 0
+    assert not (out / "staged").exists()
+
+
 def test_flags_that_contradict_one_another(packed: Path, folder: Path, tmp_path: Path) -> None:
     source = packed / "images"
     for place, *more in (
@@ -402,6 +434,8 @@ def test_flags_that_contradict_one_another(packed: Path, folder: Path, tmp_path:
         (source, "--split_by=x"),
         (source, "--where=a=b"),
         (folder, "--image_format=png", "--metadata=keep"),
+        (folder, "--quality=50"),
+        (folder, "--quality=50", "--image_format=png"),
         (folder, "--classes=a,b"),
         (folder, "--annotations=x.json"),
         (folder, "--validation_fraction=0.5", "--split_by=("),
