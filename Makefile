@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Two processes, each with whole files: fixtures that export models are shared within a file.
-TWO := -n 2 --dist loadfile
+# Three processes, for tests wait as much as they work, each with whole files: fixtures that export
+# models are shared within a file.
+THREE := -n 3 --dist loadfile
 
 .PHONY: demo test test-slow bench models lint types lock image image-gpu template clean
 
@@ -11,11 +12,11 @@ demo: $(READY)
 	$(BIN)/pixelmill demo --output demo_out
 
 test: $(READY)
-	$(BIN)/python -m pytest $(TWO)
+	$(BIN)/python -m pytest $(THREE)
 
 # What takes long: many kills, many processes, memory. CI runs it too.
 test-slow: $(READY)
-	$(BIN)/python -m pytest $(TWO) -m slow
+	$(BIN)/python -m pytest $(THREE) -m slow
 
 # Measures pixelmill against its peers: 40 minutes, or 5 with QUICK=1, which only prints.
 bench: .venv-bench/.ready

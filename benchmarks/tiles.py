@@ -95,7 +95,7 @@ def _main(model: str, rounds: str, folder: str, out: str) -> None:
     binding = probe(model, bind(read_model(model), load_card(None, {"input.multiple_of": 8})))
 
     def work(tiling: Tiling | None) -> Work:
-        sink = Sink(str(root / "out"), "masks", True, COLUMNS)
+        sink = Sink(str(root / "out"), "masks", "folder", COLUMNS)
         return SegmentOperator(model, binding, sink, _BATCH, tiling=tiling).open()
 
     contenders: dict[str, tuple[Work, Shard]] = {"plain": (work(None), parts)}
@@ -105,7 +105,7 @@ def _main(model: str, rounds: str, folder: str, out: str) -> None:
             contenders[blend] = work(how), whole
 
     def once(work: Work, shard: Shard) -> Cost:
-        sink = Sink(str(fresh(root / "out")), "masks", True, COLUMNS)
+        sink = Sink(str(fresh(root / "out")), "masks", "folder", COLUMNS)
         wall, cpu = time.monotonic(), time.process_time()
         report = process_shard(shard, lambda: work, sink)
         cost = Cost(time.monotonic() - wall, time.process_time() - cpu)

@@ -19,6 +19,7 @@ from transforms import storage
 
 # All steps where it is slow; else enough of them to see that the test works.
 EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 9])
+MANY = pytest.mark.parametrize("every", [pytest.param(3, marks=pytest.mark.slow), 9])
 KINDS = pytest.mark.parametrize("as_files", [False, True], ids=["shards", "files"])
 
 
@@ -199,7 +200,7 @@ FAULTS = {
 }
 
 
-@EVERY
+@MANY
 @KINDS
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_at_any_request_changes_nothing(

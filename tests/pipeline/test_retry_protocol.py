@@ -20,6 +20,7 @@ from transforms.sink import Sink
 
 # All steps with --slow; else enough of them to see that the test works.
 EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 23])
+MANY = pytest.mark.parametrize("every", [pytest.param(3, marks=pytest.mark.slow), 23])
 KINDS = pytest.mark.parametrize("as_files", [False, True], ids=["shards", "files"])
 
 
@@ -143,7 +144,7 @@ def test_killed_at_every_request_on_gs(
         assert verify("gs://bucket/out") == []
 
 
-@EVERY
+@MANY
 @pytest.mark.parametrize("fault", [CUT, LOST, Fault(status=503, stored=True)])
 def test_a_fault_at_any_request_on_gs(
     gcs: GcsServer,

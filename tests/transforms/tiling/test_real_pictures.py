@@ -129,7 +129,7 @@ def segmented(model, images, folder, tiling=None):
         path = source / f"{index:04d}.png"
         Image.fromarray(image).save(path, compress_level=1)
         files.append(ImageFile(path.name, path.stem, path.stat().st_size))
-    sink = Sink(str(folder / "out"), "masks", True, COLUMNS)
+    sink = Sink(str(folder / "out"), "masks", "folder", COLUMNS)
     work = SegmentOperator(*model, sink, 4, threads=2, tiling=tiling).open()
     shard = Shard("in-00000-of-00001", str(source), len(files), tuple(files))
     report = process_shard(shard, lambda: work, sink)
