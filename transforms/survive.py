@@ -1,15 +1,17 @@
 """Running a model so that one bad item costs itself: not its batch, its shard or its run.
 
 an error           the batch is halved until the culprit is alone
-out of memory      the batch size is halved for good, and the batch tried again
+out of memory      the batch size is halved for good, and the batch tried again; at last alone, with
+                   no other call at the same time
 no answer in time  the items of the batch fail; the model is loaded anew, for a call that hangs
                    cannot be ended, only left behind
 """
 
+import contextlib
 import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from models.binding import Binding
@@ -39,6 +41,26 @@ class _Hung(Exception):
     """The model did not answer in time."""
 
 
+class _Room:
+    """Calls side by side, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._calls = 0  # under way; -1 for one that is alone
+
+    @contextlib.contextmanager
+    def entered(self, alone: bool) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._calls == 0 if alone else self._calls >= 0)
+            self._calls += -1 if alone else 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._calls -= -1 if alone else 1
+                self._changed.notify_all()
+
+
 class Survivor(Generic[T, A]):
     """A model that outlives its batches. One per device; threads may share it."""
 
@@ -66,6 +88,7 @@ class Survivor(Generic[T, A]):
         self._timeout_s = timeout_s
         self._hangs = 0
         self._anew = threading.Lock()
+        self._room = _Room()
         self.model = load()
 
     def __call__(self, batch: Sequence[Item[T]]) -> list[Item[A]]:
@@ -84,7 +107,7 @@ class Survivor(Generic[T, A]):
             for record, value in batch
         ]
 
-    def _run(self, items: Sequence[tuple[Any, T]]) -> list[A | Failure]:
+    def _run(self, items: Sequence[tuple[Any, T]], alone: bool = False) -> list[A | Failure]:
         size = self.model.batch_size
         if len(items) > size:  # it was halved since the batch was made
             parts = [items[i : i + size] for i in range(0, len(items), size)]
@@ -92,24 +115,29 @@ class Survivor(Generic[T, A]):
         if not items:
             return []
         try:
-            return list(self._call([self._unwrap(value) for _, value in items]))
+            with self._room.entered(alone):
+                return list(self._call([self._unwrap(value) for _, value in items]))
         except _Hung:
             return [self._late(value) for _, value in items]
         except UserError:
             raise
         except Exception as error:  # whatever a stranger's graph raises
             if is_out_of_memory(error):
-                return self._with_less(items, error)
+                return self._with_less(items, error, alone)
             if len(items) > 1:
                 half = len(items) // 2
                 return [*self._run(items[:half]), *self._run(items[half:])]
             return [self._failure("model_error", "failed on", items[0][1], first_line(error))]
 
-    def _with_less(self, items: Sequence[tuple[Any, T]], error: Exception) -> list[A | Failure]:
+    def _with_less(
+        self, items: Sequence[tuple[Any, T]], error: Exception, alone: bool
+    ) -> list[A | Failure]:
         size = self.model.batch_size
         if len(items) > size:  # it was halved while this batch was under way
             return self._run(items)
         if self.model.binding.fixed_batch is not None or size == 1:
+            if not alone:  # another call may have taken the memory
+                return self._run(items, alone=True)
             advice = f"{first_line(error)}. Give --max_side or --image_size, or more memory"
             return [
                 self._failure("out_of_memory", "ran out of memory on", value, advice)

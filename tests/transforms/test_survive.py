@@ -166,6 +166,29 @@ def test_two_batches_that_are_too_large_at_once_are_halved_once(capsys):
     assert capsys.readouterr().err.count("going on with 2") >= 1
 
 
+def test_what_has_no_room_beside_another_call_is_tried_alone():
+    """Each needs all the memory: two at once are refused, whatever the batch size."""
+    meeting, inside = threading.Barrier(2), threading.Semaphore(1)
+
+    class Large(Double):
+        def __call__(self, values):
+            if len(self.calls) < 2:
+                self.calls.append(0)
+                meeting.wait(20)
+            if not inside.acquire(blocking=False):
+                raise MemoryError("no room")
+            try:
+                time.sleep(0.2)
+                return super().__call__(values)
+            finally:
+                inside.release()
+
+    model = survivor(Large(1))
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(model, [items([1]), items([2])]))
+    assert [values_of(answer) for answer in answers] == [[10], [20]]
+
+
 def test_an_error_in_time_is_no_hang():
     assert values_of(survivor(Double(4), 60.0)(items([1, POISON]))) == [10, "model_error"]
 
