@@ -1,6 +1,6 @@
 """Mutated inputs for the readers of shards and pictures, in a process of limited memory and time.
 
-    python tests/fuzz.py FIRST COUNT PROGRESS     from tests/: the cases FIRST, FIRST + 1, ...
+    PYTHONPATH=. python tests/fuzz.py FIRST COUNT PROGRESS     the cases FIRST, FIRST + 1, ...
 
 A case is a number and nothing else: it says which file is mutated, and how, for the same files. The
 process writes the number of the case under way to PROGRESS, so that the case that killed it is

@@ -1,12 +1,15 @@
 """Ten thousand mutated shards and pictures: no crash, no hang, no bound broken, no silent loss."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import fuzz
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(tmp_path: Path, first: int, count: int) -> dict:
@@ -18,11 +21,12 @@ def run(tmp_path: Path, first: int, count: int) -> dict:
         text=True,
         timeout=580,
         check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},  # tests/transforms would be taken for ours
     )
     case = progress.read_text().strip() if progress.exists() else "none"
-    again = f"`python tests/fuzz.py {case} 1 /tmp/fuzz/progress` does it again"
+    again = f"`PYTHONPATH=. python tests/fuzz.py {case} 1 /tmp/fuzz/progress` does it again"
     assert process.returncode == 0, f"case {case} ended with {process.returncode}; {again}: " + (
-        process.stdout[-3000:] or "killed"
+        (process.stdout + process.stderr)[-3000:] or "killed"
     )
     return json.loads(process.stdout)
 
