@@ -42,14 +42,16 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
         # "a/b" sorts as the joined path would: a folder's slash takes part in the comparison
         found = sorted(entries, key=lambda e: e.name + ("/" if _is_folder(e) else ""))
     for entry in found:
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            yield from _walk(entry.path, f"{prefix}{entry.name}/")
-        elif entry.is_file():
-            yield prefix + entry.name, entry.stat().st_size
-        else:
-            yield prefix + entry.name, -1
+        # what somebody renamed or deleted since the folder was read is not there any more
+        with contextlib.suppress(FileNotFoundError):
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield prefix + entry.name, entry.stat().st_size
+            else:
+                yield prefix + entry.name, -1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -164,6 +165,16 @@ def test_a_listing_is_sorted_by_the_whole_path_and_skips_hidden_files(tmp_path):
         (tmp_path / name).write_bytes(b"12345")
     listed = list(storage.list_files(str(tmp_path)))
     assert listed == sorted((name, 5) for name in names)
+
+
+def test_a_listing_leaves_out_what_vanishes_meanwhile(tmp_path):
+    for name in ("a", "b", "c/d", "e/f", "g"):
+        storage.write(str(tmp_path), name, b"12")
+    listing = storage.list_files(str(tmp_path))
+    assert next(listing) == ("a", 2)  # the folder has been read, the sizes of the others have not
+    (tmp_path / "b").unlink()
+    shutil.rmtree(tmp_path / "c")
+    assert list(listing) == [("e/f", 2), ("g", 2)]
 
 
 def test_a_listing_follows_links_to_files_and_not_to_folders(tmp_path):
