@@ -130,7 +130,7 @@ def picture_graph(tf: Any, binding: Binding) -> Any:
     low, high = binding.output_range or (0.0, 255.0)
     scale = tf.constant(255.0 / (high - low))
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def finish(output: Any, scale: Any) -> dict[str, Any]:
         x = tf.cast(nhwc(tf, output, binding), tf.float32)
         finite = tf.reduce_all(tf.math.is_finite(x), axis=[1, 2, 3])

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.argmax import make_argmax
+from models.argmax import Often, finite, make_argmax
 from models.binding import Binding, Placement
 from models.errors import ModelError
 
 BINS = 256
+Shape = tuple[int | None, ...]
 _GRID = 32
 _PLACES = 256  # whose numbers are kept as tensors, which take longer to make than to use
 
@@ -46,7 +47,8 @@ def prepare_graph(tf: Any, binding: Binding) -> Any:
             tf.TensorSpec([2, 2], tf.int32),
             tf.TensorSpec([], tf.float32),
             tf.TensorSpec([None], tf.float32),
-        ]
+        ],
+        autograph=False,
     )
     def prepare(images: Any, size_hw: Any, bars: Any, divisor: Any, std: Any) -> Any:
         if (low, high, resizes, dtype) == (0.0, 255.0, False, tf.uint8):
@@ -84,8 +86,10 @@ def prepare_graph(tf: Any, binding: Binding) -> Any:
         bars = [(first[axis], spare[axis] - first[axis]) for axis in (0, 1)]
         return tf.constant(placed.size_hw), tf.constant(bars)
 
+    concrete = prepare.get_concrete_function()  # called in half the time
+
     def call(images: npt.NDArray[np.uint8], placed: Placement) -> Any:
-        x = prepare(images, *geometry(placed), divisor, std)
+        x = concrete(tf.constant(images), *geometry(placed), divisor, std)
         return _examples(tf, x.numpy(), binding.feature) if binding.role == "example" else x
 
     return call
@@ -95,7 +99,7 @@ def _mask_graph(tf: Any, binding: Binding) -> Any:
     """The same for masks, whose three channels are all the class ids: ids or one-hot."""
     dtype = tf.as_dtype(binding.input_dtype)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def prepare(masks: Any, size_hw: Any) -> Any:
         x = tf.image.resize(tf.cast(masks[..., :1], tf.int32), size_hw, method="nearest")
         if binding.multiple_of is not None:
@@ -145,36 +149,52 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
             "class_pixels": _count(tf, ids, rows, classes + 1)[:, :classes],
         }
 
-    @tf.function(reduce_retracing=True)
-    def finish(output: Any, size_hw: Any, place: Any, band: Any, step: Any) -> dict[str, Any]:
-        scores = _of_pictures(tf, output, place, binding)
-        rows = tf.shape(scores)[0]
-        if binding.kind == "class_ids":
-            # before the cast to int32, which would wrap large ids around
-            known = (scores >= 0) & (scores < binding.num_scores)
-            if binding.void_id is not None:
-                known |= scores == binding.void_id
-            good = tf.reduce_all(known, axis=[1, 2, 3])
-            ids = tf.cast(tf.where(known, scores, tf.zeros_like(scores)), tf.int32)
-            ids = tf.image.resize(ids, size_hw, method="nearest")[:, band[0] : band[1], :, 0]
-            return {**masks(ids, rows), "finite": tf.ones_like(good), "in_range": good}
-        finite = _finite(tf, tf.reshape(scores, [rows, -1]))
-        scores = _resize_rows(tf, scores, size_hw, band)
-        if scores.shape[-1] == 1:
-            ids = tf.cast(_probabilities(tf, scores, binding)[..., 1] > binding.threshold, tf.int32)
-        else:
-            ids = argmax(scores)
-        on_grid = [_on_grid(tf, x, size_hw, band[0], step) for x in (scores, ids)]
-        certain = _certainty(tf, binding, *on_grid)
-        answer = {
-            **masks(ids, rows),
-            "histograms": tf.stack([_count(tf, byte, rows, BINS) for byte in certain]),
-            "finite": finite,
-            "in_range": tf.ones_like(finite),
-        }
-        if with_confidence:
-            answer["confidence"] = _to_byte(tf, _chosen(tf, binding, scores, ids)[0])
-        return answer
+    @functools.cache
+    def graph(shape: Shape) -> Any:
+        """Of scores [n, H, W, C] at the size of the masks: None for whatever it may be."""
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def finish(output: Any, size_hw: Any, place: Any, band: Any, step: Any) -> dict[str, Any]:
+            scores = _of_pictures(tf, output, place, binding)
+            rows = tf.shape(scores)[0]
+            if binding.kind == "class_ids":
+                # before the cast to int32, which would wrap large ids around
+                known = (scores >= 0) & (scores < binding.num_scores)
+                if binding.void_id is not None:
+                    known |= scores == binding.void_id
+                good = tf.reduce_all(known, axis=[1, 2, 3])
+                ids = tf.cast(tf.where(known, scores, tf.zeros_like(scores)), tf.int32)
+                ids = tf.image.resize(ids, size_hw, method="nearest")[:, band[0] : band[1], :, 0]
+                return {**masks(ids, rows), "finite": tf.ones_like(good), "in_range": good}
+            good = tf.cond(
+                _is_of(tf, scores, size_hw),  # the argmax looks at them
+                lambda: tf.ones([rows], tf.bool),
+                lambda: finite(tf, scores),
+            )
+            scores = tf.ensure_shape(_resize_rows(tf, scores, size_hw, band), shape)
+            if scores.shape[-1] == 1:
+                ids = tf.cast(
+                    _probabilities(tf, scores, binding)[..., 1] > binding.threshold, tf.int32
+                )
+                good &= finite(tf, scores)
+            else:
+                ids, all_finite = argmax(scores)
+                good &= all_finite
+            on_grid = [_on_grid(tf, x, size_hw, band[0], step) for x in (scores, ids)]
+            certain = _certainty(tf, binding, *on_grid)
+            answer = {
+                **masks(ids, rows),
+                "histograms": _histograms(tf, certain, rows),
+                "finite": good,
+                "in_range": tf.ones_like(good),
+            }
+            if with_confidence:
+                answer["confidence"] = _to_byte(tf, _chosen(tf, binding, scores, ids)[0])
+            return answer
+
+        return finish
+
+    often = Often()
 
     @functools.lru_cache(_PLACES)
     def geometry(size_hw: tuple[int, int], placed: Placement, band: tuple[int, int]) -> list[Any]:
@@ -185,7 +205,10 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
     def call(
         output: Any, size_hw: tuple[int, int], placed: Placement, band: tuple[int, int]
     ) -> Any:
-        return finish(output, *geometry(size_hw, placed, band))
+        settings = geometry(size_hw, placed, band)
+        shape = (output.shape[0], band[1] - band[0], size_hw[1], None)
+        compiles = binding.kind != "class_ids" and often(shape)
+        return graph(shape if compiles else (None,) * 4)(output, *settings)
 
     return call
 
@@ -198,7 +221,7 @@ def scores_graph(tf: Any, binding: Binding, as_probabilities: bool) -> Any:
         as_probabilities: of logits, their softmax or sigmoid.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def scores(output: Any, size_hw: Any, place: Any) -> Any:
         x = _of_pictures(tf, output, place, binding)
         if binding.kind == "class_ids":
@@ -234,19 +257,6 @@ def _probabilities(tf: Any, scores: Any, binding: Binding) -> Any:
     return tf.nn.softmax(scores) if binding.kind == "logits" else tf.clip_by_value(scores, 0.0, 1.0)
 
 
-def _finite(tf: Any, scores: Any) -> Any:
-    """bool [n]: whether all of scores [n, m] are finite.
-
-    Their sum tells in half the time; where it is infinite, so may be a sum of large numbers.
-    """
-    sums = tf.math.is_finite(tf.reduce_sum(scores, axis=1))
-
-    def each() -> Any:
-        return tf.reduce_all(tf.math.is_finite(scores), axis=1)
-
-    return tf.cond(tf.reduce_all(sums), lambda: sums, each)
-
-
 def _on_grid(tf: Any, x: Any, size_hw: Any, first_row: Any, step: Any) -> Any:
     """The pixels of every step-th row and column of the mask, of a band that begins at a row.
 
@@ -268,12 +278,18 @@ def _chosen(tf: Any, binding: Binding, scores: Any, ids: Any) -> tuple[Any, Any,
     return first, second, probabilities
 
 
-def _certainty(tf: Any, binding: Binding, scores: Any, ids: Any) -> tuple[Any, Any, Any]:
-    """Confidence, entropy / log C and margin, uint8 [n, h, w] of [0, 1]."""
+def _certainty(tf: Any, binding: Binding, scores: Any, ids: Any) -> Any:
+    """Confidence, entropy / log C and margin, uint8 [3, n, h, w] of [0, 1]."""
     first, second, probabilities = _chosen(tf, binding, scores, ids)
     entropy = -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
     share = entropy / np.log(max(binding.num_scores, 1))
-    return _to_byte(tf, first), _to_byte(tf, share), _to_byte(tf, first - second)
+    return _to_byte(tf, tf.stack([first, share, first - second]))
+
+
+def _histograms(tf: Any, values: Any, rows: Any) -> Any:
+    """int32 [3, n, BINS] of uint8 [3, n, h, w]."""
+    flat = tf.reshape(values, [3 * rows, tf.shape(values)[2], tf.shape(values)[3]])
+    return tf.reshape(_count(tf, flat, 3 * rows, BINS), [3, rows, BINS])
 
 
 def _padded(size_hw: Any, binding: Binding) -> Any:
@@ -329,9 +345,12 @@ def _examples(tf: Any, images: npt.NDArray[Any], feature: str) -> Any:
     return tf.constant([example(data) for data in images.tolist()], tf.string)
 
 
+def _is_of(tf: Any, x: Any, size_hw: Any) -> Any:
+    return tf.reduce_all(tf.shape(x)[1:3] == size_hw)
+
+
 def _resize_bilinear(tf: Any, x: Any, size_hw: Any) -> Any:
-    same = tf.reduce_all(tf.shape(x)[1:3] == size_hw)
-    return tf.cond(same, lambda: x, lambda: tf.image.resize(x, size_hw))
+    return tf.cond(_is_of(tf, x, size_hw), lambda: x, lambda: tf.image.resize(x, size_hw))
 
 
 def _resize_rows(tf: Any, x: Any, size_hw: Any, band: Any) -> Any:

@@ -47,7 +47,9 @@ class Later:
     commands that only look at files need not wait for."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(import_tensorflow(), name)
+        value = getattr(import_tensorflow(), name)
+        setattr(self, name, value)  # found without coming here from now on
+        return value
 
 
 @contextlib.contextmanager
@@ -132,7 +134,7 @@ def load_signature(path: str, binding: "Binding") -> Callable[..., Mapping[str, 
 
 def _compiled(tf: Any, function: Any) -> Callable[..., Mapping[str, Any]]:
     """The function compiled by XLA; or as it is, with a message, where XLA cannot."""
-    fast = tf.function(lambda tensors: function(**tensors), jit_compile=True)
+    fast = tf.function(lambda tensors: function(**tensors), jit_compile=True, autograph=False)
     state: dict[str, bool] = {}
 
     def call(**tensors: Any) -> Mapping[str, Any]:

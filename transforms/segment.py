@@ -214,10 +214,8 @@ def _described(
 def _means(answer: Answer) -> dict[str, float | None]:
     if answer.histograms is None:
         return {f"mean_{name}": None for name in _HISTOGRAMS}
-    return {
-        f"mean_{name}": sums.histogram_mean(counts)
-        for name, counts in zip(_HISTOGRAMS, answer.histograms, strict=True)
-    }
+    means = sums.histogram_means(answer.histograms)
+    return {f"mean_{name}": mean for name, mean in zip(_HISTOGRAMS, means, strict=True)}
 
 
 def _row(
@@ -227,7 +225,7 @@ def _row(
     means: dict[str, float | None],
     mask: Encoded,
 ) -> dict[str, Any]:
-    classes = np.flatnonzero(answer.class_pixels)
+    classes = {i: pixels for i, pixels in enumerate(answer.class_pixels.tolist()) if pixels}
     return {
         "width": size_hw[1],
         "height": size_hw[0],
@@ -240,8 +238,8 @@ def _row(
         "mask_bytes": len(mask.data),
         "mask_format": mask.format,
         **means,
-        "classes": classes.tolist(),
-        "class_pixels": answer.class_pixels[classes].tolist(),
+        "classes": list(classes),
+        "class_pixels": list(classes.values()),
     }
 
 

@@ -203,9 +203,7 @@ class ShardWriter:
         else:
             self._pictures.write(record, result.outputs)
             row.update(status="ok", **result.row)
-            if result.sums:
-                self._sums = add(self._sums, result.sums)
-            self._sums = add(self._sums, {"image_bytes": log_bin(record.bytes_in)})
+            self._sums = add(self._sums, {**result.sums, "image_bytes": log_bin(record.bytes_in)})
             self._highlights.add(record, result.rank)
         texts = {name: storage.as_text(v) for name, v in row.items() if isinstance(v, str)}
         self._rows.append(row | texts)  # paths in them may be no UTF-8

@@ -6,6 +6,7 @@ only: adding floats depends on the order, and a merged run would not equal a who
 shard is under way, lists may be numpy arrays of whole numbers and equal length.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -100,8 +101,16 @@ def byte_histogram(value: float) -> npt.NDArray[np.int64]:
 
 def histogram_mean(counts: list[int] | npt.NDArray[np.int64]) -> float:
     """Mean of values in [0, 1] that were counted in equal steps: bin i of n stands for i/(n-1)."""
-    whole = np.asarray(counts, np.int64)
-    total = int(whole.sum())
-    if total == 0:
-        return math.nan
-    return int(whole @ np.arange(len(whole))) / (total * (len(whole) - 1))
+    return histogram_means(np.asarray(counts, np.int64)[np.newaxis])[0]
+
+
+def histogram_means(counts: npt.NDArray[np.int64]) -> list[float]:
+    """The same of each row of int64 [k, n]; NaN for one that is empty."""
+    top = counts.shape[1] - 1
+    moments = (counts @ _ones_and_bins(top + 1)).tolist()
+    return [weighted / (total * top) if total else math.nan for total, weighted in moments]
+
+
+@functools.cache
+def _ones_and_bins(bins: int) -> npt.NDArray[np.int64]:
+    return np.stack([np.ones(bins, np.int64), np.arange(bins)], axis=1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.argmax import make_argmax
+from models.argmax import Often, make_argmax
 from models.loading import import_tensorflow
 
 tf = import_tensorflow()
@@ -17,10 +17,40 @@ def test_it_is_the_first_of_the_highest(size, classes):
     """Whole numbers, so that many are equal."""
     rng = np.random.default_rng(classes)
     scores = rng.integers(-3, 4, (*size, classes)).astype(np.float32)
-    argmax = tf.function(make_argmax(tf), reduce_retracing=True)
-    found = argmax(scores)
-    assert found.dtype == tf.int32
-    np.testing.assert_array_equal(found, scores.argmax(axis=-1))
+    spec = tf.TensorSpec([None, None, None, classes], tf.float32)
+    for argmax in (
+        tf.function(make_argmax(tf), input_signature=[spec]),  # by pieces
+        lambda scores: make_argmax(tf)(tf.constant(scores)),  # compiled for the shape
+    ):
+        found, finite = argmax(scores)
+        assert found.dtype == tf.int32
+        np.testing.assert_array_equal(found, scores.argmax(axis=-1))
+        assert finite.numpy().all()
+
+
+@pytest.mark.parametrize("classes", [2, 12, 65])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("size", [(3, 7, 9), (3, 256, 256), (3, 201, 333)])
+def test_it_tells_whose_scores_are_not_finite(size, bad, classes):
+    scores = np.random.default_rng(0).normal(size=(*size, classes)).astype(np.float32)
+    scores[1, size[1] // 2, -1, classes - 1] = bad
+    spec = tf.TensorSpec([None, None, None, classes], tf.float32)
+    for argmax in (tf.function(make_argmax(tf), input_signature=[spec]), make_argmax(tf)):
+        assert argmax(tf.constant(scores))[1].numpy().tolist() == [True, False, True]
+
+
+def test_large_numbers_are_finite():
+    scores = np.full((2, 4, 4, 3), np.finfo(np.float32).max)
+    assert make_argmax(tf)(tf.constant(scores))[1].numpy().all()
+
+
+def test_few_shapes_are_worth_a_graph_of_their_own():
+    often = Often()
+    assert [often((1, 2)) for _ in range(18)] == [False] * 16 + [True] * 2
+    for side in range(2000):
+        assert not often((side, side))
+    found = {side for side in range(40) if [often((side, 3)) for _ in range(20)][-1]}
+    assert len(found) <= 15  # one is taken
 
 
 def test_other_sizes_are_not_compiled_anew():

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyvips
 from PIL import ExifTags, Image
 
-from transforms.decode import DecodePolicy, Facts, check_pixels, decode, sum_of
+from transforms.decode import DecodePolicy, Facts, bright_step, bright_sum, check_pixels, decode
 from transforms.failures import Failure
 from transforms.georeference import georeference_of
 
@@ -92,8 +92,10 @@ class StreamedRows:
         pixels = np.frombuffer(data, np.uint8).reshape(rows, width, self._bands)
         if self._bands == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-        self._bright += sum_of(pixels)
-        self._sampled += pixels.size
+        step = bright_step(self._facts.size_hw)
+        bright, sampled = bright_sum(pixels, step, 3 * width * self._next)
+        self._bright += bright
+        self._sampled += sampled
         self._next += rows
         return pixels
 
