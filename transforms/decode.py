@@ -56,7 +56,7 @@ class Facts:
         format: Pillow's name of the format, "JPEG".
         mode: Pillow's name of the stored pixel mode, "CMYK".
         orientation: EXIF orientation that was applied, 1 to 8; 1 when none.
-        brightness: mean of 1,024 or more values of all channels, 0 to 255.
+        brightness: mean of all channels, of a large picture at 1,024 or more values; 0 to 255.
         georeference: where an upright TIFF lies on Earth; None when it does not say.
     """
 
@@ -167,13 +167,15 @@ def _brightness(pixels: npt.NDArray[np.uint8]) -> float:
 
 
 def bright_step(size_hw: tuple[int, int]) -> int:
-    """Every how many values of an RGB picture are looked at for its brightness: 1,024 or more of
-    them, spread over columns and channels evenly."""
+    """Every how many values of an RGB picture are looked at for its brightness: all of a small
+    one, else 1,024 or more of them, spread over columns and channels evenly."""
     height, width = size_hw
-    step = max(1, 3 * height * width // _BRIGHT_VALUES) | 1
+    step = 3 * height * width // _BRIGHT_VALUES
+    if step < 4:
+        return 1
     while math.gcd(step, 3 * width) > 1:
-        step += 2
-    return step if step < 3 * height * width else 1
+        step -= 1
+    return step
 
 
 def bright_sum(pixels: npt.NDArray[np.uint8], step: int, before: int = 0) -> tuple[int, int]:

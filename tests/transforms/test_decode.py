@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import random
 import struct
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
-from transforms.decode import DecodePolicy, Picture, decode
+from transforms.decode import DecodePolicy, Picture, bright_step, bright_sum, decode
 from transforms.failures import REASONS, Failure
 
 POLICY = DecodePolicy()
@@ -495,3 +499,25 @@ def test_all_orientations_give_one_upright_picture(real_data, shape):
             reference = picture.pixels.astype(int)
         assert picture.pixels.shape == reference.shape
         assert np.abs(picture.pixels.astype(int) - reference).mean() < 6
+
+
+@given(st.tuples(st.integers(1, 400), st.integers(1, 400)), st.integers(1, 50))
+def test_brightness_by_rows_is_that_of_the_whole(size_hw, rows):
+    height, width = size_hw
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    step = bright_step(size_hw)
+    parts = [
+        bright_sum(pixels[first : first + rows], step, 3 * width * first)
+        for first in range(0, height, rows)
+    ]
+    whole = bright_sum(pixels, step)
+    assert whole == tuple(sum(numbers) for numbers in zip(*parts, strict=True))
+    assert whole[1] >= min(pixels.size, 1024)
+    assert whole[0] == int(pixels.reshape(-1)[::step].sum())
+    assert math.gcd(step, 3 * width) == 1  # it goes through all columns and channels
+
+
+def test_brightness_of_a_photograph_is_near_its_mean():
+    pixels = load_sample_image("china.jpg")
+    total, count = bright_sum(pixels, bright_step(pixels.shape[:2]))
+    assert total / count == pytest.approx(pixels.mean(), abs=2)
