@@ -35,17 +35,19 @@ class Often:
         return False
 
 
+def is_compiled(tf: Any, classes: int) -> bool:
+    """Whether XLA does it: for few classes, and where there is no GPU."""
+    return classes <= _MOST_CLASSES and not tf.config.list_logical_devices("GPU")
+
+
 def make_argmax(tf: Any) -> Callable[[Any], tuple[Any, Any]]:
     """A function of scores [n, H, W, C] with C known: int32 [n, H, W], the first of the highest,
     and bool [n], whether all scores of each are finite; the ids mean nothing where not.
-
-    It is TensorFlow's own for many classes, and where there is a GPU.
     """
     compiled = tf.function(lambda scores: _ids(tf, scores), jit_compile=True, autograph=False)
-    gpu = bool(tf.config.list_logical_devices("GPU"))
 
     def argmax(scores: Any) -> tuple[Any, Any]:
-        if gpu or scores.shape[-1] > _MOST_CLASSES:
+        if not is_compiled(tf, scores.shape[-1]):
             return tf.argmax(scores, axis=-1, output_type=tf.int32), finite(tf, scores)
         known = scores.shape.is_fully_defined()
         ids = tf.cast(compiled(scores) if known else _by_pieces(tf, compiled, scores), tf.int32)

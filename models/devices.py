@@ -44,8 +44,7 @@ def configure(options: DeviceOptions) -> None:
     if not gpus and "TF_NUM_INTRAOP_THREADS" not in os.environ:
         with contextlib.suppress(RuntimeError):  # it computes already, with the threads it has
             # calls at once that share out the cores need not wait for each other's parts
-            threads = max(1, (os.cpu_count() or 1) // _CALLS_ON_CPU)
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_intra_op_parallelism_threads(max(1, _cores() // _CALLS_ON_CPU))
     for gpu in gpus:
         try:
             if options.memory_mb:
@@ -83,7 +82,13 @@ def calls_at_once() -> int:
     """How many calls of one model are worth making at once: two on processors, for much of a call
     runs on one core and what waits for it on none; one on a GPU, whose memory it would share."""
     gpus = import_tensorflow().config.list_logical_devices("GPU")
-    return 1 if gpus else min(_CALLS_ON_CPU, os.cpu_count() or 1)
+    return 1 if gpus else min(_CALLS_ON_CPU, _cores())
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    has = hasattr(os, "sched_getaffinity")  # not on macOS
+    return len(os.sched_getaffinity(0)) if has else os.cpu_count() or 1
 
 
 def make_turn() -> AbstractContextManager[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.argmax import Often, finite, make_argmax
+from models.argmax import Often, finite, is_compiled, make_argmax
 from models.binding import Binding, Placement
 from models.errors import ModelError
 
@@ -207,7 +207,9 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
     ) -> Any:
         settings = geometry(size_hw, placed, band)
         shape = (output.shape[0], band[1] - band[0], size_hw[1], None)
-        compiles = binding.kind != "class_ids" and often(shape)
+        scores = output.shape[1 if binding.output_layout == "NCHW" else -1]
+        gains = binding.kind != "class_ids" and len(output.shape) == 4 and scores > 1
+        compiles = gains and is_compiled(tf, scores) and often(shape)
         return graph(shape if compiles else (None,) * 4)(output, *settings)
 
     return call

@@ -16,6 +16,22 @@ _SINGLY = {"model": counters.LATENCY, "wait": counters.QUEUE_WAIT}  # each time 
 STAGES = ("read", "decode", "wait", "model", "check", "change", "encode", "write", "commit")
 
 
+class _Block:
+    """A `with` block that is measured; several are entered for each record."""
+
+    __slots__ = ("_begin", "_clock", "_stage")
+
+    def __init__(self, clock: "Clock", stage: str) -> None:
+        self._clock = clock
+        self._stage = stage
+
+    def __enter__(self) -> None:
+        self._begin = time.perf_counter_ns()
+
+    def __exit__(self, *error: object) -> None:
+        self._clock.add(self._stage, time.perf_counter_ns() - self._begin)
+
+
 class Clock:
     """Adds up the time spent in each stage. Threads that overlap add up to more than the wall."""
 
@@ -25,18 +41,16 @@ class Clock:
         self._lock = threading.Lock()
         self.started = time.time()
 
-    @contextlib.contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
+    def __call__(self, stage: str) -> "_Block":
         """Measures a block. `stage` is one of STAGES."""
-        begin = time.perf_counter_ns()
-        try:
-            yield
-        finally:
-            took = time.perf_counter_ns() - begin
-            with self._lock:
-                self._nanoseconds[stage] += took
-                if stage in _SINGLY:
-                    self._values[_SINGLY[stage]].append(took // 1000)
+        return _Block(self, stage)
+
+    def add(self, stage: str, took_ns: int) -> None:
+        """Adds what a block took."""
+        with self._lock:
+            self._nanoseconds[stage] += took_ns
+            if stage in _SINGLY:
+                self._values[_SINGLY[stage]].append(took_ns // 1000)
 
     @contextlib.contextmanager
     def model(self, items: int) -> Iterator[None]:

@@ -122,7 +122,9 @@ def decode_values(
     if encoding == "rgb":
         return _colors(values)
     if is_grey(mode):
-        return values.astype(np.uint16) if mode.startswith("I") else values.astype(np.uint8)
+        if mode.startswith("I"):
+            return values.astype(np.uint16)
+        return values.astype(np.uint8, copy=False)
     if mode in ("RGB", "RGBA", "LA") and _is_grey(values[..., : 3 if mode != "LA" else 1]):
         return np.ascontiguousarray(values[..., 0])
     raise Failure(
