@@ -15,7 +15,6 @@ from models.errors import ModelError
 from models.loading import import_tensorflow
 
 Precision = Literal["float32", "bfloat16", "float16"]
-_CALLS_ON_CPU = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +40,6 @@ def configure(options: DeviceOptions) -> None:
     """
     tf = import_tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
-    if not gpus and "TF_NUM_INTRAOP_THREADS" not in os.environ:
-        with contextlib.suppress(RuntimeError):  # it computes already, with the threads it has
-            # calls at once that share out the cores need not wait for each other's parts
-            tf.config.threading.set_intra_op_parallelism_threads(max(1, _cores() // _CALLS_ON_CPU))
     for gpu in gpus:
         try:
             if options.memory_mb:
@@ -82,7 +77,7 @@ def calls_at_once() -> int:
     """How many calls of one model are worth making at once: two on processors, for much of a call
     runs on one core and what waits for it on none; one on a GPU, whose memory it would share."""
     gpus = import_tensorflow().config.list_logical_devices("GPU")
-    return 1 if gpus else min(_CALLS_ON_CPU, _cores())
+    return 1 if gpus else min(2, _cores())
 
 
 def _cores() -> int:
