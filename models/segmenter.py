@@ -82,6 +82,7 @@ class Segmenter:
         self._mask_at_model_size = mask_at_model_size
         self._tf = import_tensorflow()
         self.turn = make_turn()
+        self._few_shapes = binding.xla or bool(self._tf.config.list_logical_devices("GPU"))
         self._predict = load_signature(path, binding)
         self._prepare = prepare_graph(self._tf, binding)
         self._finish = finish_graph(self._tf, binding, with_confidence)
@@ -198,10 +199,13 @@ class Segmenter:
         """How many rows the model is given for so many pictures.
 
         With one size of input always a full batch. Where every size of picture makes batches of
-        its own, a short one is padded to a power of two: few shapes, and little wasted work.
+        its own, a short one is as it is on a processor; what compiles for each shape, or chooses
+        its kernels by it, is given a power of two: few shapes, and little wasted work.
         """
         if self.binding.fixed_batch is not None or self.binding.size_hw is not None:
             return self.batch_size
+        if not self._few_shapes:
+            return rows
         return min(self.batch_size, 1 << (rows - 1).bit_length())
 
     def prepare(self, images: npt.NDArray[np.uint8]) -> Any:

@@ -313,14 +313,17 @@ def test_padding_changes_nothing(saved, bound, picture, name, count):
 
 
 def test_what_the_model_is_given(saved, bound, picture, monkeypatch):
-    """Batches of few shapes: always full where the size is fixed, else of a power of two."""
-    for name, batch_size, counts in (
+    """Full batches where the size is fixed, else as they are; for XLA of a power of two."""
+    for kind, batch_size, counts in (
         ("fixed", 6, {1: 6, 4: 6, 6: 6}),
-        ("logits", 6, {1: 1, 2: 2, 3: 4, 4: 4, 5: 6, 6: 6}),
+        ("logits", 6, {1: 1, 3: 3, 6: 6}),
+        ("logits by XLA", 6, {1: 1, 2: 2, 3: 4, 4: 4, 5: 6, 6: 6}),
         ("batch1", 6, {1: 1}),
         ("batch4", 6, {1: 4, 3: 4, 4: 4}),
     ):
-        segmenter = Segmenter(saved(name), bound(name), batch_size)
+        name, _, xla = kind.partition(" by ")
+        binding = dataclasses.replace(bound(name), xla=bool(xla))
+        segmenter = Segmenter(saved(name), binding, batch_size)
         seen = []
 
         def spy(image, predict=segmenter._predict, seen=seen):
