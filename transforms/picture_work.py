@@ -158,5 +158,5 @@ def batch_size_for(size_hw: tuple[int, int], batch_size: int) -> int:
 
 def at_most(batch_size: int, most: int) -> int:
     """A batch size of `most` items or fewer, at least 1; below what was asked for a power of two,
-    since to one a model of any size pads its batches (Segmenter.padded_rows)."""
+    since to one a model of any size may pad its batches (Segmenter.padded_rows)."""
     return batch_size if batch_size <= most else 1 << max(0, most.bit_length() - 1)

@@ -62,6 +62,7 @@ class PngRows:
     def write(self, rows: npt.NDArray[Any]) -> None:
         """Adds rows, [n, W]."""
         count, width = rows.shape
+        # A row is one value to numpy, which would give Python's lock away to copy so many pixels.
         row = np.dtype((np.void, width * self._type.itemsize))
         lines = np.zeros(count, [("filter", np.uint8), ("row", row)])  # 0: not filtered
         lines["row"] = np.ascontiguousarray(rows, self._type).view(row)[:, 0]

@@ -24,7 +24,7 @@ def run(tmp_path: Path, first: int, count: int) -> dict:
         env=os.environ | {"PYTHONPATH": str(ROOT)},  # tests/transforms would be taken for ours
     )
     case = progress.read_text().strip() if progress.exists() else "none"
-    again = f"`PYTHONPATH=. python tests/fuzz.py {case} 1 /tmp/fuzz/progress` does it again"
+    again = f"`PYTHONPATH=. python tests/fuzz.py {case} 1 ./progress.txt` does it again"
     assert process.returncode == 0, f"case {case} ended with {process.returncode}; {again}: " + (
         (process.stdout + process.stderr)[-3000:] or "killed"
     )
