@@ -10,9 +10,10 @@ price of copying them.
 from collections.abc import Callable
 from typing import Any
 
+from models.answers import Codes
+
 _PIECE = 1 << 16  # pixels
 _MOST_CLASSES = 64  # at 150 it gains a seventh, and takes a second to compile
-_BAD = 1 << 10  # added to an id where a score is not finite
 
 
 def is_compiled(tf: Any, classes: int) -> bool:
@@ -20,18 +21,21 @@ def is_compiled(tf: Any, classes: int) -> bool:
     return classes <= _MOST_CLASSES and not tf.config.list_logical_devices("GPU")
 
 
-def make_argmax(tf: Any) -> Callable[[Any], tuple[Any, Any]]:
-    """A function of scores [n, H, W, C] with C known: int32 [n, H, W], the first of the highest,
-    and bool [n], whether all scores of each are finite; the ids mean nothing where not.
+def make_argmax(tf: Any, codes: Codes) -> Callable[[Any], Any]:
+    """A function of scores [n, H, W, C] with C known: codes [n, H, W], the first of the highest;
+    some of a picture's are `bad` or more when not all of its scores are finite.
     """
-    compiled = tf.function(lambda scores: _ids(tf, scores), jit_compile=True, autograph=False)
+    compiled = tf.function(
+        lambda scores: _coded(tf, scores, codes), jit_compile=True, autograph=False
+    )
 
-    def argmax(scores: Any) -> tuple[Any, Any]:
+    def argmax(scores: Any) -> Any:
         if not is_compiled(tf, scores.shape[-1]):
-            return tf.argmax(scores, axis=-1, output_type=tf.int32), finite(tf, scores)
+            ids = tf.argmax(scores, axis=-1, output_type=tf.int32)
+            good = finite(tf, scores)[:, tf.newaxis, tf.newaxis]
+            return tf.cast(tf.where(good, ids, codes.bad), codes.dtype)
         known = scores.shape.is_fully_defined()
-        ids = tf.cast(compiled(scores) if known else _by_pieces(tf, compiled, scores), tf.int32)
-        return tf.bitwise.bitwise_and(ids, _BAD - 1), tf.reduce_max(ids, axis=[1, 2]) < _BAD
+        return compiled(scores) if known else _by_pieces(tf, compiled, scores, codes)
 
     return argmax
 
@@ -49,8 +53,8 @@ def finite(tf: Any, scores: Any) -> Any:
     return tf.cond(tf.reduce_all(sums), lambda: sums, each)
 
 
-def _ids(tf: Any, scores: Any) -> Any:
-    """uint16 [...] of scores [..., C]: one loop with one result is what XLA makes the best of."""
+def _coded(tf: Any, scores: Any, codes: Codes) -> Any:
+    """Codes [...] of scores [..., C]: one loop with one result is what XLA makes the best of."""
     best = scores[..., 0]
     ids, nothing = tf.zeros_like(best, tf.int32), best * 0.0
     for number in range(1, scores.shape[-1]):
@@ -58,17 +62,18 @@ def _ids(tf: Any, scores: Any) -> Any:
         higher = score > best
         best, ids = tf.where(higher, score, best), tf.where(higher, number, ids)
         nothing += score * 0.0  # NaN of NaN and of infinity
-    return tf.cast(tf.where(nothing == 0.0, ids, ids + _BAD), tf.uint16)
+    return tf.cast(tf.where(nothing == 0.0, ids, ids + codes.bad), codes.dtype)
 
 
-def _by_pieces(tf: Any, compiled: Callable[[Any], Any], scores: Any) -> Any:
+def _by_pieces(tf: Any, compiled: Callable[[Any], Any], scores: Any, codes: Codes) -> Any:
     classes = scores.shape[-1]
     pixels = tf.reshape(scores, [-1, classes])
     whole = tf.shape(pixels)[0] // _PIECE * _PIECE
     pieces = tf.reshape(pixels[:whole], [-1, _PIECE, classes])
-    found = tf.map_fn(compiled, pieces, fn_output_signature=tf.uint16)
+    found = tf.map_fn(compiled, pieces, fn_output_signature=codes.dtype)
     rest = pixels[whole:]
     left = tf.shape(rest)[0]
     piece = tf.ensure_shape(tf.pad(rest, [[0, _PIECE - left], [0, 0]]), [_PIECE, classes])
-    last = tf.cond(left > 0, lambda: compiled(piece)[:left], lambda: tf.zeros([0], tf.uint16))
+    none = tf.zeros([0], codes.dtype)
+    last = tf.cond(left > 0, lambda: compiled(piece)[:left], lambda: none)
     return tf.reshape(tf.concat([tf.reshape(found, [-1]), last], 0), tf.shape(scores)[:-1])

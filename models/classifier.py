@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
+from models.answers import Image
 from models.binding import Binding
 from models.card import ModelCard
 from models.errors import ModelError
 from models.loading import first_line
 from models.rules import bind
-from models.segmenter import AroundSegmenter, Image, Segmenter
+from models.segmenter import AroundSegmenter, Segmenter
 from models.signatures import ModelInfo, SignatureInfo, TensorInfo
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64")

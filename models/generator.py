@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
+from models.answers import Image
 from models.binding import Binding, Placement
 from models.devices import make_turn
 from models.errors import ModelError
 from models.graphs import nhwc
 from models.latents import batch_inputs
 from models.loading import import_tensorflow, load_signature
-from models.segmenter import AroundSegmenter, Image
+from models.segmenter import AroundSegmenter
 
 Draw = Mapping[str, npt.NDArray[Any]]
 

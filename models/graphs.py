@@ -2,7 +2,7 @@
 
     prepare   uint8 [n, H, W, 3]  ->  the model's dtype, size, range, channels and layout, or its
               encoded pictures
-    finish    scores [n, h, w, C]  ->  masks, confidence and histograms of H x W
+    finish    scores [n, h, w, C]  ->  codes of class ids (answers.py) and confidence of H x W
     scores    scores [n, h, w, C]  ->  scores of H x W, for those who add several up
 
 Scores are resized (bilinear) before the argmax, which is right; class ids by nearest neighbour.
@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.answers import codes_of
 from models.argmax import finite, is_compiled, make_argmax
 from models.binding import Binding, Placement
 from models.errors import ModelError
 from models.shapes import Often, Shape
 
-BINS = 256
 _GRID = 32
 _PLACES = 256  # whose numbers are kept as tensors, which take longer to make than to use
 
@@ -129,25 +129,20 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
     Args:
         with_confidence: answer the confidence of each pixel, not only its histogram on a grid.
     """
-    classes = max(binding.num_classes, 1)
-    mask_dtype, ignore_id = (tf.uint8, 255) if classes <= 255 else (tf.uint16, 65535)
-    argmax = make_argmax(tf)
+    codes = codes_of(binding)
+    argmax = make_argmax(tf, codes)
+    as_they_are = binding.id_offset == 0 and binding.void_id is None
 
-    def masks(ids: Any, rows: Any) -> dict[str, Any]:
-        """Of the model's own ids [n, H, W]: masks, and pixels by class."""
-        if binding.id_offset == 0 and binding.void_id is None:
-            return {
-                "mask": tf.cast(ids, mask_dtype),
-                "class_pixels": _count(tf, ids, rows, classes),
-            }
+    def renumbered(ids: Any) -> Any:
+        """Of the model's own ids [n, H, W], or their codes: the codes of the masks."""
+        if as_they_are:
+            return tf.cast(ids, codes.dtype)
+        ids = tf.cast(ids, tf.int32)
         void = ids + binding.id_offset < 0
         if binding.void_id is not None:
             void |= ids == binding.void_id
-        ids = tf.where(void, classes, ids + binding.id_offset)
-        return {
-            "mask": tf.cast(tf.where(void, ignore_id, ids), mask_dtype),
-            "class_pixels": _count(tf, ids, rows, classes + 1)[:, :classes],
-        }
+        moved = tf.where(void, codes.void, ids + binding.id_offset)
+        return tf.cast(tf.where(ids < codes.bad, moved, ids), codes.dtype)
 
     @functools.cache
     def graph(shape: Shape) -> Any:
@@ -165,7 +160,7 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
                 good = tf.reduce_all(known, axis=[1, 2, 3])
                 ids = tf.cast(tf.where(known, scores, tf.zeros_like(scores)), tf.int32)
                 ids = tf.image.resize(ids, size_hw, method="nearest")[:, band[0] : band[1], :, 0]
-                return {**masks(ids, rows), "finite": tf.ones_like(good), "in_range": good}
+                return {"codes": renumbered(ids), "good": good}
             good = tf.cond(
                 _is_of(tf, scores, size_hw),  # the argmax looks at them
                 lambda: tf.ones([rows], tf.bool),
@@ -173,20 +168,15 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
             )
             scores = tf.ensure_shape(_resize_rows(tf, scores, size_hw, band), shape)
             if scores.shape[-1] == 1:
-                ids = tf.cast(
-                    _probabilities(tf, scores, binding)[..., 1] > binding.threshold, tf.int32
-                )
+                ids = _probabilities(tf, scores, binding)[..., 1] > binding.threshold
                 good &= finite(tf, scores)
             else:
-                ids, all_finite = argmax(scores)
-                good &= all_finite
+                ids = argmax(scores)
             on_grid = [_on_grid(tf, x, size_hw, band[0], step) for x in (scores, ids)]
-            certain = _certainty(tf, binding, *on_grid)
             answer = {
-                **masks(ids, rows),
-                "histograms": _histograms(tf, certain, rows),
-                "finite": good,
-                "in_range": tf.ones_like(good),
+                "codes": renumbered(ids),
+                "good": good,
+                "certainty": _certainty(tf, binding, *on_grid),
             }
             if with_confidence:
                 answer["confidence"] = _to_byte(tf, _chosen(tf, binding, scores, ids)[0])
@@ -274,7 +264,9 @@ def _chosen(tf: Any, binding: Binding, scores: Any, ids: Any) -> tuple[Any, Any,
     """Of scores [n, h, w, C] and the ids chosen [n, h, w]: probability of the choice, the highest
     of the others, and of all, [n, h, w, max(C, 2)]."""
     probabilities = _probabilities(tf, scores, binding)
-    chosen = tf.one_hot(ids, max(binding.num_scores, 1), True, False, dtype=tf.bool)
+    chosen = tf.one_hot(
+        tf.cast(ids, tf.int32), max(binding.num_scores, 1), True, False, dtype=tf.bool
+    )
     first = tf.reduce_max(tf.where(chosen, probabilities, 0.0), axis=-1)
     second = tf.reduce_max(tf.where(chosen, 0.0, probabilities), axis=-1)
     return first, second, probabilities
@@ -288,12 +280,6 @@ def _certainty(tf: Any, binding: Binding, scores: Any, ids: Any) -> Any:
     return _to_byte(tf, tf.stack([first, share, first - second]))
 
 
-def _histograms(tf: Any, values: Any, rows: Any) -> Any:
-    """int32 [3, n, BINS] of uint8 [3, n, h, w]."""
-    flat = tf.reshape(values, [3 * rows, tf.shape(values)[2], tf.shape(values)[3]])
-    return tf.reshape(_count(tf, flat, 3 * rows, BINS), [3, rows, BINS])
-
-
 def _padded(size_hw: Any, binding: Binding) -> Any:
     multiple = binding.multiple_of or 1
     return (size_hw + multiple - 1) // multiple * multiple
@@ -301,11 +287,16 @@ def _padded(size_hw: Any, binding: Binding) -> Any:
 
 def _continued(tf: Any, x: Any, size_hw: Any) -> Any:
     """[n, H, W, C] made larger at the bottom and the right by mirroring, as often as it takes."""
-    for axis in (1, 2):
-        side = tf.shape(x)[axis]
-        place = tf.range(size_hw[axis - 1]) % (2 * side)
-        x = tf.gather(x, tf.minimum(place, 2 * side - 1 - place), axis=axis)
-    return x
+
+    def mirrored() -> Any:
+        larger = x
+        for axis in (1, 2):
+            side = tf.shape(x)[axis]
+            place = tf.range(size_hw[axis - 1]) % (2 * side)
+            larger = tf.gather(larger, tf.minimum(place, 2 * side - 1 - place), axis=axis)
+        return larger
+
+    return tf.cond(_is_of(tf, x, size_hw), lambda: x, mirrored)
 
 
 def _of_pictures(tf: Any, output: Any, place: Any, binding: Binding) -> Any:
@@ -385,11 +376,3 @@ def _to_byte(tf: Any, x: Any) -> Any:
 
 def _cast(tf: Any, x: Any, dtype: Any) -> Any:
     return tf.saturate_cast(tf.round(x) if dtype.is_integer else x, dtype)
-
-
-def _count(tf: Any, values: Any, rows: Any, size: int) -> Any:
-    """int32 [n, size]: how often each value of [0, size) is in each of n pictures."""
-    offsets = tf.range(rows)[:, tf.newaxis, tf.newaxis] * size
-    flat = tf.reshape(tf.cast(values, tf.int32) + offsets, [-1])
-    counts = tf.math.bincount(flat, minlength=rows * size, maxlength=rows * size)
-    return tf.reshape(counts, [rows, size])

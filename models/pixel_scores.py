@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.answers import Image, Segmentation, answers
 from models.binding import Binding, Placement
 from models.graphs import finish_graph, scores_graph
 from models.loading import import_tensorflow
-from models.segmenter import AroundSegmenter, Image, Segmentation, split
+from models.segmenter import AroundSegmenter
 from models.views import PLAIN, View
 
 Scores = npt.NDArray[Any]
@@ -113,6 +114,6 @@ def block_finisher(
         size_hw = values.shape[0], values.shape[1]
         placed = Placement(size_hw, (0, 0), size_hw)
         found = finish(values[np.newaxis], size_hw, placed, (0, size_hw[0]))
-        return split({name: value.numpy() for name, value in found.items()}, 1)[0]
+        return answers([found], told)[0]
 
     return call

@@ -4,14 +4,13 @@ Three graphs run on the accelerator, the first and the last of models/graphs.py:
 
     prepare   uint8 [n, H, W, 3]  ->  what the model takes
     predict   the SavedModel's signature on a batch of one fixed shape
-    finish    scores [n, h, w, C]  ->  masks, confidence and histograms of H x W
+    finish    scores [n, h, w, C]  ->  codes of class ids and confidence of H x W
 
 Sizes of pictures may differ within a batch when the model's size is fixed: prepare and finish run
 once for each run of equal sizes, predict once for all.
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.answers import Image, Segmentation, answers
 from models.binding import Binding, Part, Placement
 from models.devices import make_turn
 from models.graphs import finish_graph, prepare_graph
@@ -26,32 +26,6 @@ from models.latents import batch_inputs
 from models.loading import import_tensorflow, load_signature
 
 _FINISH_BYTES = 64 << 20  # of scores at the size of the masks, for one call of finish
-Image = npt.NDArray[np.uint8]
-
-
-@dataclasses.dataclass(frozen=True)
-class Segmentation:
-    """The answer for one picture.
-
-    Attributes:
-        mask: uint8 or, above 255 classes, uint16 [H, W], class ids; 255 or 65535 where the model
-            saw nothing or has no class.
-        confidence: uint8 [H, W], probability of the chosen class times 255, 0 where the model saw
-            nothing; None for a model that answers class ids only, and where it was not asked for.
-        class_pixels: int64 [C], pixels by class.
-        histograms: int64 [3, 256] of confidence, entropy / log C, and the margin of the two
-            likeliest classes, each over [0, 1] in steps of 1/255, at every n-th row and column of
-            what the model saw (see graphs.grid_step); None with class ids.
-        finite: whether all scores were finite numbers. The rest means nothing when not.
-        in_range: whether all class ids were within [0, C).
-    """
-
-    mask: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-    confidence: Image | None
-    class_pixels: npt.NDArray[np.int64]
-    histograms: npt.NDArray[np.int64] | None
-    finite: bool
-    in_range: bool
 
 
 class Segmenter:
@@ -100,20 +74,20 @@ class Segmenter:
             ValueError: more pictures than a batch holds, or an answer of the wrong shape.
             tf.errors.OpError: what the model itself raises.
         """
-        answers: list[Segmentation] = []
+        found: list[Segmentation] = []
         with self.turn:
             scores, runs = self.answer(images)
             for run in runs:
                 size_hw = run.shape[1:3]
                 placed = self.binding.placed(size_hw)
                 mask_hw = placed.size_hw if self._mask_at_model_size else size_hw
-                part = scores[len(answers) : len(answers) + len(run)]
-                answers.extend(split(self._finish_bands(part, mask_hw, placed), len(run)))
+                part = scores[len(found) : len(found) + len(run)]
+                found += self._finished(part, mask_hw, placed)
         if self._mask_at_model_size or self.binding.fit != "crop":
-            return answers
+            return found
         return [
             _uncropped(answer, image.shape[:2], self.binding.seen(image.shape[:2]))
-            for answer, image in zip(answers, images, strict=True)
+            for answer, image in zip(found, images, strict=True)
         ]
 
     def answer(self, images: Sequence[Image]) -> tuple[Any, list[npt.NDArray[np.uint8]]]:
@@ -139,9 +113,9 @@ class Segmenter:
         prepared = [self.prepare(run) for run in runs]
         return self._tf.concat(prepared, 0) if len(prepared) > 1 else prepared[0], runs
 
-    def _finish_bands(
+    def _finished(
         self, scores: Any, mask_hw: tuple[int, int], placed: Placement
-    ) -> dict[str, npt.NDArray[Any]]:
+    ) -> list[Segmentation]:
         """Finishes a run of pictures by as many rows at once as fit the memory that is allowed."""
         height, width = mask_hw
         row_bytes = scores.shape[0] * width * max(2, self.binding.num_scores) * 4
@@ -152,8 +126,7 @@ class Segmenter:
             self._finish(scores, mask_hw, placed, (first, min(height, first + step)))
             for first in range(0, height, step)
         ]
-        arrays = [{name: value.numpy() for name, value in band.items()} for band in bands]
-        return {name: _join(name, [band[name] for band in arrays]) for name in arrays[0]}
+        return answers(bands, self.binding)
 
     def _runs(self, images: Sequence[Image]) -> list[npt.NDArray[np.uint8]]:
         """Neighbours of equal size, stacked; as many as finish may hold in memory at once."""
@@ -250,27 +223,3 @@ def _uncropped(answer: Segmentation, size_hw: tuple[int, int], part: Part) -> Se
         mask=around(answer.mask, np.iinfo(answer.mask.dtype).max),
         confidence=None if answer.confidence is None else around(answer.confidence, 0),
     )
-
-
-def _join(name: str, bands: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """One array of what finish gave for bands of rows: pixels one below the other, sums added."""
-    if name in ("mask", "confidence"):
-        return np.concatenate(bands, axis=1)
-    add = np.logical_and if name in ("finite", "in_range") else np.add
-    return functools.reduce(add, bands)
-
-
-def split(arrays: Mapping[str, npt.NDArray[Any]], rows: int) -> list[Segmentation]:
-    """The answers of what finish gave for `rows` pictures of one size."""
-    confidence, histograms = arrays.get("confidence"), arrays.get("histograms")
-    return [
-        Segmentation(
-            mask=arrays["mask"][row],
-            confidence=None if confidence is None else confidence[row],
-            class_pixels=arrays["class_pixels"][row].astype(np.int64),
-            histograms=None if histograms is None else histograms[:, row].astype(np.int64),
-            finite=bool(arrays["finite"][row]),
-            in_range=bool(arrays["in_range"][row]),
-        )
-        for row in range(rows)
-    ]

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from models.answers import Image
 from models.binding import Binding
 from models.classifier import Bound, Judge, Seen
 from models.generator import Made
-from models.segmenter import Image
 from transforms.attempts import Rejection
 from transforms.guard import NEAR_BITS, Known, Marks, Twin
 from transforms.staging import local_model

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from models.answers import Segmentation
 from models.devices import configure
-from models.segmenter import Segmentation
 from transforms.clock import Clock
 from transforms.decode import MAX_PIXELS, Facts
 from transforms.evaluation.encodings import decode_values

@@ -12,12 +12,13 @@ from typing import Any
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
+from models.answers import Image, Segmentation
 from models.binding import Binding
 from models.card import load_card, own_card
 from models.errors import ModelError
 from models.probe import probe
 from models.rules import bind
-from models.segmenter import Image, Segmentation, Segmenter
+from models.segmenter import Segmenter
 from models.signatures import read_model
 from transforms.decode import Facts, Picture
 from transforms.failures import Failure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from transforms.failures import Failure
 
 if TYPE_CHECKING:
-    from models.segmenter import Segmentation
+    from models.answers import Segmentation
     from transforms.checking import Candidate
 
 T = TypeVar("T")

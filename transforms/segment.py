@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from models.answers import Segmentation
 from models.binding import Binding
 from models.devices import DeviceOptions, configure
 from models.pixel_scores import PixelScores, block_finisher
-from models.segmenter import Segmentation, Segmenter
+from models.segmenter import Segmenter
 from models.views import PLAIN, View
 from transforms import sums
 from transforms.decode import DecodePolicy, Facts

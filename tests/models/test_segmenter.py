@@ -18,7 +18,8 @@ from PIL import Image
 from models import segmenter as segmenting
 from models.card import load_card
 from models.errors import ModelError
-from models.graphs import BINS, grid_step
+from models.answers import BINS
+from models.graphs import grid_step
 from models.loading import import_tensorflow
 from models.probe import probe
 from models.rules import bind

@@ -23,9 +23,9 @@ from apache_beam.ml.inference.base import (
 from apache_beam.options.pipeline_options import PipelineOptions
 from PIL import Image
 
+from models.answers import Segmentation
 from models.errors import ModelError
 from models.loading import import_tensorflow
-from models.segmenter import Segmentation
 from models.shipped.digit_scenes import scene
 from transforms.failures import Failure
 from transforms.model_handler import SavedModelHandler, raise_failure

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from models.segmenter import Segmentation
+from models.answers import Segmentation
 from transforms import storage
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy, decode

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.answers import Segmentation
 from models.classifier import Bound
-from models.segmenter import Segmentation, Segmenter
+from models.segmenter import Segmenter
 from transforms.augmentation.filters import LeftOut
 from transforms.augmentation.recipe import PseudoLabel
 from transforms.clock import Clock

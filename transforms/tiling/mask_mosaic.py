@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.segmenter import Segmentation
+from models.answers import Segmentation
 from transforms.decode import Facts
 from transforms.records import Encoded, Result
 from transforms.tiling.canvas import Canvas, Scores

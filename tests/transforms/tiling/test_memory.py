@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 from PIL import Image
 
-from models.segmenter import Segmentation
+from models.answers import Segmentation
 from transforms.clock import Clock
 from transforms.decode import DecodePolicy
 from transforms.png import PngRows
