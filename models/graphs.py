@@ -22,7 +22,7 @@ from models.answers import codes_of
 from models.argmax import finite, is_compiled, make_argmax
 from models.binding import Binding, Placement
 from models.errors import ModelError
-from models.shapes import Often, Shape
+from models.shapes import Shape
 
 _GRID = 32
 _PLACES = 256  # whose numbers are kept as tensors, which take longer to make than to use
@@ -84,12 +84,13 @@ def prepare_graph(tf: Any, binding: Binding) -> Any:
         spare = [placed.canvas_hw[axis] - placed.size_hw[axis] for axis in (0, 1)]
         first = placed.offset_yx
         bars = [(first[axis], spare[axis] - first[axis]) for axis in (0, 1)]
-        return tf.constant(placed.size_hw), tf.constant(bars)
+        with tf.init_scope():  # kept for all graphs, not made within one
+            return tf.constant(placed.size_hw), tf.constant(bars)
 
     concrete = prepare.get_concrete_function()  # called in half the time
 
     def call(images: npt.NDArray[np.uint8], placed: Placement) -> Any:
-        x = concrete(tf.constant(images), *geometry(placed), divisor, std)
+        x = concrete(tf.convert_to_tensor(images), *geometry(placed), divisor, std)
         return _examples(tf, x.numpy(), binding.feature) if binding.role == "example" else x
 
     return call
@@ -128,6 +129,9 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
 
     Args:
         with_confidence: answer the confidence of each pixel, not only its histogram on a grid.
+
+    The function's last argument, how many pictures there are, is given for shapes that go on
+    coming (see models/shapes.py): they have graphs of their own.
     """
     codes = codes_of(binding)
     argmax = make_argmax(tf, codes)
@@ -184,22 +188,25 @@ def finish_graph(tf: Any, binding: Binding, with_confidence: bool = True) -> Any
 
         return finish
 
-    often = Often()
-
     @functools.lru_cache(_PLACES)
     def geometry(size_hw: tuple[int, int], placed: Placement, band: tuple[int, int]) -> list[Any]:
         place = (placed.canvas_hw, placed.offset_yx, placed.size_hw)
         settings = (size_hw, place, band, grid_step(size_hw))
-        return [tf.constant(value, tf.int32) for value in settings]
+        with tf.init_scope():
+            return [tf.constant(value, tf.int32) for value in settings]
 
     def call(
-        output: Any, size_hw: tuple[int, int], placed: Placement, band: tuple[int, int]
+        output: Any,
+        size_hw: tuple[int, int],
+        placed: Placement,
+        band: tuple[int, int],
+        rows: int | None = None,
     ) -> Any:
         settings = geometry(size_hw, placed, band)
-        shape = (output.shape[0], band[1] - band[0], size_hw[1], None)
+        shape = (rows, band[1] - band[0], size_hw[1], None)
         scores = output.shape[1 if binding.output_layout == "NCHW" else -1]
         gains = binding.kind != "class_ids" and len(output.shape) == 4 and scores > 1
-        compiles = gains and is_compiled(tf, scores) and often(shape)
+        compiles = rows is not None and gains and is_compiled(tf, scores)
         return graph(shape if compiles else (None,) * 4)(output, *settings)
 
     return call
@@ -273,11 +280,11 @@ def _chosen(tf: Any, binding: Binding, scores: Any, ids: Any) -> tuple[Any, Any,
 
 
 def _certainty(tf: Any, binding: Binding, scores: Any, ids: Any) -> Any:
-    """Confidence, entropy / log C and margin, uint8 [3, n, h, w] of [0, 1]."""
+    """Confidence, entropy / log C and margin, uint8 [n, 3, h, w] of [0, 1]."""
     first, second, probabilities = _chosen(tf, binding, scores, ids)
     entropy = -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
     share = entropy / np.log(max(binding.num_scores, 1))
-    return _to_byte(tf, tf.stack([first, share, first - second]))
+    return _to_byte(tf, tf.stack([first, share, first - second], axis=1))
 
 
 def _padded(size_hw: Any, binding: Binding) -> Any:

@@ -21,6 +21,7 @@ from models.binding import Binding, Placement
 from models.graphs import finish_graph, scores_graph
 from models.loading import import_tensorflow
 from models.segmenter import AroundSegmenter
+from models.shapes import Often
 from models.views import PLAIN, View
 
 Scores = npt.NDArray[Any]
@@ -109,11 +110,13 @@ def block_finisher(
         binding, kind=kind, output_layout="NHWC", multiple_of=None, fit="stretch"
     )
     finish = finish_graph(import_tensorflow(), told, with_confidence)
+    often = Often()
 
     def call(values: Scores) -> Segmentation:
         size_hw = values.shape[0], values.shape[1]
         placed = Placement(size_hw, (0, 0), size_hw)
-        found = finish(values[np.newaxis], size_hw, placed, (0, size_hw[0]))
+        rows = 1 if often(values.shape) else None
+        found = finish(values[np.newaxis], size_hw, placed, (0, size_hw[0]), rows)
         return answers([found], told)[0]
 
     return call

@@ -24,8 +24,10 @@ from models.devices import make_turn
 from models.graphs import finish_graph, prepare_graph
 from models.latents import batch_inputs
 from models.loading import import_tensorflow, load_signature
+from models.whole import WholeBatch
 
 _FINISH_BYTES = 64 << 20  # of scores at the size of the masks, for one call of finish
+_NEAR_BYTES = 16 << 20  # of pictures as floats and their scores, for one call of a CPU's model
 
 
 class Segmenter:
@@ -60,6 +62,9 @@ class Segmenter:
         self._predict = load_signature(path, binding)
         self._prepare = prepare_graph(self._tf, binding)
         self._finish = finish_graph(self._tf, binding, with_confidence)
+        self._whole: WholeBatch | None = None
+        if not self._few_shapes:
+            self._whole = WholeBatch(self._tf, binding, self._prepare, self._output, self._finish)
 
     def __call__(self, images: Sequence[Image]) -> list[Segmentation]:
         """Segments pictures that the model sees at one size (see Binding.model_size_hw).
@@ -74,21 +79,55 @@ class Segmenter:
             ValueError: more pictures than a batch holds, or an answer of the wrong shape.
             tf.errors.OpError: what the model itself raises.
         """
-        found: list[Segmentation] = []
+        self._check(images)
+        seen = [self.binding.seen(image.shape[:2]).of(image) for image in images]
         with self.turn:
-            scores, runs = self.answer(images)
-            for run in runs:
-                size_hw = run.shape[1:3]
-                placed = self.binding.placed(size_hw)
-                mask_hw = placed.size_hw if self._mask_at_model_size else size_hw
-                part = scores[len(found) : len(found) + len(run)]
-                found += self._finished(part, mask_hw, placed)
+            found = self._segmented(seen)
         if self._mask_at_model_size or self.binding.fit != "crop":
             return found
         return [
             _uncropped(answer, image.shape[:2], self.binding.seen(image.shape[:2]))
             for answer, image in zip(found, images, strict=True)
         ]
+
+    def _segmented(self, images: Sequence[Image]) -> list[Segmentation]:
+        """By one graph where that may be, else by few."""
+        size_hw = images[0].shape[:2]
+        placed = self.binding.placed(size_hw)
+        at_once = self._at_once(placed.canvas_hw)
+        mask_hw = self._mask_hw(size_hw, placed)
+        fits = self._scores_bytes(mask_hw) * at_once <= _FINISH_BYTES
+        same = all(image.shape[:2] == size_hw for image in images)
+        if self._whole is None or not (fits and same) or len(images) % at_once:
+            return self._by_few(images)
+        return self._whole(np.stack(images), mask_hw, at_once, lambda: self._by_few(images))
+
+    def _by_few(self, images: Sequence[Image]) -> list[Segmentation]:
+        """By as many as the model is shown at once."""
+        step = self._at_once(self.binding.placed(images[0].shape[:2]).canvas_hw)
+        found: list[Segmentation] = []
+        for first in range(0, len(images), step):
+            runs = self._runs(images[first : first + step])
+            scores, start = self.scores(self._together(runs)), 0
+            for run in runs:
+                placed = self.binding.placed(run.shape[1:3])
+                mask_hw = self._mask_hw(run.shape[1:3], placed)
+                part = scores if len(runs) == 1 else scores[start : start + len(run)]
+                found += self._finished(part, mask_hw, placed)
+                start += len(run)
+        return found
+
+    def _mask_hw(self, size_hw: tuple[int, int], placed: Placement) -> tuple[int, int]:
+        return placed.size_hw if self._mask_at_model_size else size_hw
+
+    def _at_once(self, canvas_hw: tuple[int, int]) -> int:
+        """How many pictures of this size a processor's model is shown at once: a divisor of the
+        batch size, so that what is answered of a picture does not depend on how it is called."""
+        if self._few_shapes or self.binding.fixed_batch is not None:
+            return self.batch_size
+        most = _NEAR_BYTES // (canvas_hw[0] * canvas_hw[1] * 12 + self._scores_bytes(canvas_hw))
+        fits = range(1, max(1, min(most, self.batch_size)) + 1)
+        return max(n for n in fits if self.batch_size % n == 0)
 
     def answer(self, images: Sequence[Image]) -> tuple[Any, list[npt.NDArray[np.uint8]]]:
         """The model's own output, a row for each picture, and what was shown of the pictures, in
@@ -107,18 +146,28 @@ class Segmenter:
         Raises:
             ValueError: more pictures than a batch holds.
         """
+        self._check(images)
+        runs = self._runs([self.binding.seen(image.shape[:2]).of(image) for image in images])
+        return self._together(runs), runs
+
+    def _check(self, images: Sequence[Image]) -> None:
         if not 0 < len(images) <= self.batch_size:
             raise ValueError(f"got {len(images)} pictures, expected 1 to {self.batch_size}")
-        runs = self._runs([self.binding.seen(image.shape[:2]).of(image) for image in images])
+
+    def _together(self, runs: Sequence[npt.NDArray[np.uint8]]) -> Any:
         prepared = [self.prepare(run) for run in runs]
-        return self._tf.concat(prepared, 0) if len(prepared) > 1 else prepared[0], runs
+        return self._tf.concat(prepared, 0) if len(prepared) > 1 else prepared[0]
+
+    def _scores_bytes(self, size_hw: tuple[int, int]) -> int:
+        """Of the scores of a mask of this size."""
+        return size_hw[0] * size_hw[1] * max(2, self.binding.num_scores) * 4
 
     def _finished(
         self, scores: Any, mask_hw: tuple[int, int], placed: Placement
     ) -> list[Segmentation]:
         """Finishes a run of pictures by as many rows at once as fit the memory that is allowed."""
         height, width = mask_hw
-        row_bytes = scores.shape[0] * width * max(2, self.binding.num_scores) * 4
+        row_bytes = scores.shape[0] * self._scores_bytes((1, width))
         step = height
         if self.binding.kind != "class_ids":
             step = max(1, _FINISH_BYTES // row_bytes)
@@ -133,8 +182,7 @@ class Segmenter:
         runs = []
         for (height, width, _), group in groupby(images, key=lambda image: image.shape):
             same = list(group)
-            scores_bytes = height * width * max(2, self.binding.num_scores) * 4
-            step = max(1, _FINISH_BYTES // scores_bytes)
+            step = max(1, _FINISH_BYTES // self._scores_bytes((height, width)))
             runs += [np.stack(same[i : i + step]) for i in range(0, len(same), step)]
         return runs
 
@@ -159,8 +207,12 @@ class Segmenter:
                     f"the model answered {output.shape[0]} rows for a batch of {padded}; "
                     "pictures could not be told apart. Run it with --batch_size=1"
                 )
-            cut[name] = output[:rows]
+            cut[name] = output if padded == rows else output[:rows]
         return cut
+
+    def _output(self, batch: Any) -> Any:
+        """The model's own output for a prepared batch as it is."""
+        return self._call(batch)[self.binding.output_name]
 
     def _call(self, tensor: Any) -> Mapping[str, Any]:
         rows = 1 if self.binding.scalar_input else tensor.shape[0]
@@ -171,12 +223,16 @@ class Segmenter:
     def padded_rows(self, rows: int) -> int:
         """How many rows the model is given for so many pictures.
 
-        With one size of input always a full batch. Where every size of picture makes batches of
-        its own, a short one is as it is on a processor; what compiles for each shape, or chooses
-        its kernels by it, is given a power of two: few shapes, and little wasted work.
+        With one size of input always full batches, or full parts of them. Where every size of
+        picture makes batches of its own, a short one is as it is on a processor; what compiles for
+        each shape, or chooses its kernels by it, is given a power of two: few shapes, and little
+        wasted work.
         """
-        if self.binding.fixed_batch is not None or self.binding.size_hw is not None:
+        if self.binding.fixed_batch is not None:
             return self.batch_size
+        if self.binding.size_hw is not None:
+            at_once = self._at_once(self.binding.size_hw)
+            return -(-rows // at_once) * at_once
         if not self._few_shapes:
             return rows
         return min(self.batch_size, 1 << (rows - 1).bit_length())

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from models import segmenter as segmenting
+from models.answers import BINS
 from models.card import load_card
 from models.errors import ModelError
-from models.answers import BINS
 from models.graphs import grid_step
 from models.loading import import_tensorflow
 from models.probe import probe
