@@ -5,10 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models import segmenter as segmenting
 from models import shapes
+from models.card import load_card
+from models.probe import probe
+from models.rules import bind
 from models.segmenter import Segmenter
+from models.signatures import read_model
 
 NAMES = [
     "logits",
@@ -133,3 +138,23 @@ def test_as_many_at_once_as_stay_near(saved, bound, batch_size, size_hw, expecte
     segmenter = Segmenter(saved("logits"), bound("logits"), batch_size)
     assert segmenter.binding.num_scores == 3
     assert segmenter._at_once(size_hw) == expected
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "card"),
+    [
+        ("deeplab_nchw_tf1", {"input.range": "-1,1"}),
+        ("deeplab_portrait_tf1", {"input.max_side": 513}),
+    ],
+)
+def test_models_of_others_give_the_same(real_data, at_once, name, card):
+    path = str(real_data / "saved_models" / name)
+    binding = probe(path, bind(read_model(path), load_card(None, card)))
+    files = sorted((real_data / "camvid_val" / "images").glob("*.png"))[::25][:4]
+    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    segmenter = Segmenter(path, binding, 4)
+    segmenter(pictures)
+    for one, other in zip(segmenter(pictures), segmenter._by_few(pictures), strict=True):
+        same(one, other)
+    assert len(segmenter._whole._graphs) == 1

@@ -254,7 +254,7 @@ def test_random_kills_of_the_whole_job(
     looks = [number for number, (_, path) in enumerate(bucket.log, 1) if "/o/out/masks/" in path]
     spans = ((looks[0], looks[5]), (1, len(bucket.log)))  # each commit looks for its masks first
     rng, halfway = random.Random(6), 0
-    for _ in range(4):
+    for _ in range(3):
         bucket.delete_all("out/")
         for begin, end in spans:  # the second run is killed as well, and the third goes on
             found = bucket.kill_at(rng.randint(begin, end), "after")
@@ -264,7 +264,7 @@ def test_random_kills_of_the_whole_job(
             halfway += 0 < len(bucket.names("out/metrics/")) < 6
         faults.start(faults.run_command, arguments, bucket.url).join()
         assert_same(bucket, tmp_path, tmp_path / "usual")
-    assert halfway > 2, "no kill fell between two commits"
+    assert halfway > 1, "no kill fell between two commits"
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from pipeline.schedule import LEASE_S, ledger
 from transforms.inputs import Shard
 
 SEEDS = range(3)
-MORE_SEEDS = range(3, 8)
+MORE_SEEDS = range(3, 6)
 
 
 @pytest.fixture(autouse=True)
