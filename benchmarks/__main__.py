@@ -47,7 +47,7 @@ def _table(folder: Path, quick: bool) -> str:
         print(f"{case.model} model, {case.side_px}x{case.side_px}", flush=True)
         data = make_dataset(folder / "data", case.small, 1, case.side_px)
         limit = limits.measure(data, models[case.model], folder)
-        rounds = 2 if case == FULL[0] and not quick else 1
+        rounds = 1 if quick or case != FULL[0] else 2
         found = throughput.measure(case, models[case.model], limit.batch_size, rounds, folder)
         lines += _rows(case, found, limit)
         stages.append(_stages(case, limit))
@@ -125,9 +125,9 @@ def _ahead(case: Case, found: dict[str, Rate | str]) -> list[str]:
 
 _WHY = [
     "",
-    "tf.data decodes in threads that know nothing of Python's lock, which pixelmill's threads wait "
-    "for, and fills batches across shards. No other contender measures what it writes, sums it up "
-    "by class, keeps a row for each picture, or can be resumed.",
+    "Peers fill batches across shards, where pixelmill's end with each shard, and tf.data decodes "
+    "in threads that know nothing of Python's lock. No other contender measures what it writes, "
+    "sums it up by class, keeps a row for each picture, or can be resumed.",
 ]
 _STAGES = [
     "Milliseconds of one processor for one picture. Metrics are what pixelmill's segmenter takes "

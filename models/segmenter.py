@@ -99,15 +99,16 @@ class Segmenter:
         fits = self._scores_bytes(mask_hw) * at_once <= _FINISH_BYTES
         same = all(image.shape[:2] == size_hw for image in images)
         if self._whole is None or not (fits and same) or len(images) % at_once:
-            return self._by_few(images)
-        return self._whole(np.stack(images), mask_hw, at_once, lambda: self._by_few(images))
+            return self._by_few(images, at_once)
+        return self._whole(
+            np.stack(images), mask_hw, at_once, lambda: self._by_few(images, at_once)
+        )
 
-    def _by_few(self, images: Sequence[Image]) -> list[Segmentation]:
+    def _by_few(self, images: Sequence[Image], at_once: int) -> list[Segmentation]:
         """By as many as the model is shown at once."""
-        step = self._at_once(self.binding.placed(images[0].shape[:2]).canvas_hw)
         found: list[Segmentation] = []
-        for first in range(0, len(images), step):
-            runs = self._runs(images[first : first + step])
+        for first in range(0, len(images), at_once):
+            runs = self._runs(images[first : first + at_once])
             scores, start = self.scores(self._together(runs)), 0
             for run in runs:
                 placed = self.binding.placed(run.shape[1:3])

@@ -2,8 +2,8 @@
 
 On a processor a model is shown a few pictures at once, so that what it answers is still near when
 the argmax reads it. Python has a part in each of the three graphs of each of these few; one graph
-with a loop over them is called once: for a cheap model that takes 0.9 ms a picture of 256x256
-instead of 1.3.
+with a loop over them is called once: a cheap model, 12 classes and batches of 16 pictures of
+256x256 take 1.0 ms a picture instead of 1.7, of one core.
 """
 
 import threading

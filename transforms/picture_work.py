@@ -119,7 +119,7 @@ def picture_survivor(load: Callable[[], Model[A]], timeout_s: float) -> Survivor
 def of_batch_size(model: Model[A], size_for: Callable[[tuple[int, int], int], int]) -> Model[A]:
     """The model, with as small a batch as pictures of its one size allow; of any size as it is.
 
-    It pads every batch to its batch size: shorter ones would cost as much as full ones.
+    It pads short batches, to a full one or to full parts of one, which costs as much.
 
     Args:
         size_for: of a (height, width) and the batch size that was asked for.

@@ -28,13 +28,14 @@ NAMES = [
     "classes300",
 ]
 SIDES = [(32, 48), (33, 47)]
+AT_ONCE = 2
 
 
 @pytest.fixture
 def at_once(monkeypatch):
     """Shapes come often when they come again, and a batch of six is shown by two."""
     monkeypatch.setattr(shapes, "_TIMES", 1)
-    monkeypatch.setattr(Segmenter, "_at_once", lambda self, canvas_hw: 2)
+    monkeypatch.setattr(Segmenter, "_at_once", lambda self, canvas_hw: AT_ONCE)
 
 
 def same(one, other):
@@ -49,7 +50,7 @@ def test_it_gives_the_same(saved, bound, picture, at_once, name, size_hw):
     segmenter = Segmenter(saved(name), bound(name), 6)
     pictures = [picture(*size_hw, seed) for seed in range(6)]
     segmenter(pictures)
-    for one, other in zip(segmenter(pictures), segmenter._by_few(pictures), strict=True):
+    for one, other in zip(segmenter(pictures), segmenter._by_few(pictures, AT_ONCE), strict=True):
         same(one, other)
     assert len(segmenter._whole._graphs) == 1 and segmenter._whole._works
 
@@ -85,7 +86,7 @@ def test_a_model_that_no_graph_can_call_is_called_as_before(
     monkeypatch.setattr(segmenter, "_predict", eager_only)
     pictures = [picture(32, 48, seed) for seed in range(6)]
     segmenter(pictures)
-    for one, other in zip(segmenter(pictures), segmenter._by_few(pictures), strict=True):
+    for one, other in zip(segmenter(pictures), segmenter._by_few(pictures, AT_ONCE), strict=True):
         same(one, other)
     assert not segmenter._whole._works
 
@@ -155,8 +156,10 @@ def test_models_of_others_give_the_same(real_data, at_once, monkeypatch, name, c
     pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     segmenter = Segmenter(path, binding, 4)
     pictures = pictures[: segmenter.batch_size]
-    monkeypatch.setattr(Segmenter, "_at_once", lambda self, canvas_hw: min(2, self.batch_size))
+    monkeypatch.setattr(
+        Segmenter, "_at_once", lambda self, canvas_hw: min(AT_ONCE, self.batch_size)
+    )
     segmenter(pictures)
-    for one, other in zip(segmenter(pictures), segmenter._by_few(pictures), strict=True):
+    for one, other in zip(segmenter(pictures), segmenter._by_few(pictures, AT_ONCE), strict=True):
         same(one, other)
     assert len(segmenter._whole._graphs) == 1
